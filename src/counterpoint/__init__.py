@@ -1,0 +1,1 @@
+"""Counterpoint makes pipelines that run on different clocks work together."""

@@ -1,0 +1,1 @@
+"""Where facts are kept: memory, SQLite, PostgreSQL; all pass `testing.contracts.store`."""

@@ -1,0 +1,1 @@
+"""Who asks: thin; parse, call, render."""

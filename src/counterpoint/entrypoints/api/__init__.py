@@ -1,0 +1,1 @@
+"""REST, CloudEvents in, server-sent events out."""

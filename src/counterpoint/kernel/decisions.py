@@ -1,0 +1,311 @@
+"""What can be chosen, in the imperative. Decisions are facts of the kernel's own making.
+
+A decision records its whole outcome (ids, slots taken, exact times), so that folding it into
+State needs no policy, and a reason: a code with figures, turned into a sentence on reading
+(`kernel/explain.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from counterpoint.kernel.events import Change
+
+
+class Reason(Struct, frozen=True, omit_defaults=True):
+    """Why something was decided: a code of `kernel/explain.py` and the figures of its sentence."""
+
+    code: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Decision(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What every decision carries."""
+
+    at: datetime
+    reason: Reason
+
+
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change on its way to one subscriber.
+
+    Attributes:
+        number: its id, ascending over the store.
+        group: which group of the subscriber's trigger it serves.
+        origin: the item that it replays; None for a first delivery.
+        confirms: the run that waits for this item (sync delivery); "" for none.
+    """
+
+    number: int
+    change: int
+    subject: str
+    pipeline: str
+    group: int
+    at: datetime
+    key: str = ""
+    partition: str = ""
+    hops: int = 0
+    origin: int | None = None
+    confirms: str = ""
+
+
+class Pin(Struct, frozen=True, omit_defaults=True):
+    """The version of an asset that a run was admitted with; seq 0 is none yet."""
+
+    asset: str
+    partition: str
+    seq: int
+    label: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    suspect: bool = False
+
+
+class Deliver(Decision, frozen=True, tag="Deliver"):
+    """Hand a change to its subscribers; each gets an item of its own."""
+
+    change: Change
+    items: tuple[Item, ...]
+
+
+class SkipTicks(Decision, frozen=True, tag="SkipTicks"):
+    """Leave out ticks that were missed, and say how many."""
+
+    pipeline: str
+    source: int
+    count: int
+    first: datetime
+    last: datetime
+
+
+class AdvanceClock(Decision, frozen=True, tag="AdvanceClock"):
+    """Note the last tick of a clock source that was dealt with."""
+
+    pipeline: str
+    source: int
+    tick: datetime
+
+
+class CreateRun(Decision, frozen=True, tag="CreateRun"):
+    """Let a run begin to wait for admission.
+
+    Attributes:
+        items: numbers of the items set aside for it (`overlap: queue`); else it takes what is
+            pending when it is admitted.
+        rank, due: its place in the queue: class, then time; set once.
+    """
+
+    run: str
+    pipeline: str
+    key: str
+    partition: str
+    rank: int
+    due: datetime
+    automatic: bool
+    items: tuple[int, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    request: str = ""
+    lane: Literal["live", "backfill", "shadow"] = "live"
+    mode: Literal["live", "observed"] = "live"
+    external_id: str = ""
+    revision: str = ""
+    digest: str = ""
+    trace: str = ""
+
+
+class AdmitRun(Decision, frozen=True, tag="AdmitRun"):
+    """Let a waiting run begin: it takes its items, its inputs are pinned, its assets are held."""
+
+    run: str
+    items: tuple[int, ...]
+    pins: tuple[Pin, ...]
+    holds: dict[str, int]
+    partial: bool = False
+    hops: int = 0
+
+
+class StartAttempt(Decision, frozen=True, tag="StartAttempt"):
+    """Start one try of a task on a named host; from here on it holds these slots."""
+
+    attempt: str
+    run: str
+    task: str
+    number: int
+    host: str
+    slots: dict[str, int]
+    memory: int | None = None
+    deadline: datetime | None = None
+
+
+class LookAttempt(Decision, frozen=True, tag="LookAttempt"):
+    """Ask a deferred attempt's tool again."""
+
+    attempt: str
+    look: int
+    callback: Any = None
+
+
+class StopAttempt(Decision, frozen=True, tag="StopAttempt"):
+    """Ask an attempt to stop: a signal, then after `grace_s` the end. `why` is how its end will count."""
+
+    attempt: str
+    why: Literal["timeout", "cancel", "preempt"]
+    grace_s: float
+
+
+class RetryTask(Decision, frozen=True, tag="RetryTask"):
+    """Try a failed task again, not before `not_before`."""
+
+    run: str
+    task: str
+    not_before: datetime
+    memory: int | None = None
+    slots: dict[str, int] | None = None
+
+
+class FailTask(Decision, frozen=True, tag="FailTask"):
+    """Give a task up: its kind of failure is not retried, or its tries are used up."""
+
+    run: str
+    task: str
+    failure: str
+
+
+class SkipTask(Decision, frozen=True, tag="SkipTask"):
+    """Leave a task out, because what it comes after did not end as it asks."""
+
+    run: str
+    task: str
+
+
+class PublishAsset(Decision, frozen=True, tag="AssetPublished"):
+    """A new version of an asset is current.
+
+    `reflects` (source -> how far it is contained) stays empty until promises ask for it.
+    """
+
+    asset: str
+    partition: str
+    seq: int
+    label: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    reflects: dict[str, int] = field(default_factory=dict)
+    pins: tuple[Pin, ...] = ()
+    data_through: datetime | None = None
+    by: str = ""
+    hops: int = 0
+
+
+class ConfirmAsset(Decision, frozen=True, tag="ConfirmAsset"):
+    """A run found nothing to change: the current version stays, confirmed."""
+
+    asset: str
+    partition: str
+    seq: int
+    by: str
+    pins: tuple[Pin, ...] = ()
+
+
+class RefuseReport(Decision, frozen=True, tag="RefuseReport"):
+    """A report of an asset is not taken; the reason says why."""
+
+    asset: str
+    by: str
+
+
+class MarkSuspect(Decision, frozen=True, tag="MarkSuspect"):
+    """An in-place writer failed: its asset may be half written until it is published again."""
+
+    asset: str
+    partition: str
+    by: str
+
+
+class AwaitConfirmation(Decision, frozen=True, tag="AwaitConfirmation"):
+    """The run's work is done; it ends when its sync subscribers have these items."""
+
+    run: str
+    items: tuple[int, ...]
+    deadline: datetime
+
+
+class Confirm(Decision, frozen=True, tag="Confirm"):
+    """A sync subscriber has got as far as it must with an item."""
+
+    run: str
+    item: int
+
+
+class FinishRun(Decision, frozen=True, tag="FinishRun"):
+    """A run has ended. Its items are done, given back, kept back or skipped as `items_become` says."""
+
+    run: str
+    phase: Literal["succeeded", "failed", "cancelled"]
+    items_become: Literal["done", "pending", "kept", "skipped"]
+    failure: str = ""
+
+
+class RestSubscription(Decision, frozen=True, tag="RestSubscription"):
+    """After a run that failed for good, wait before the same items are tried again."""
+
+    pipeline: str
+    partition: str
+    key: str
+    failures: int
+    until: datetime
+
+
+class EndItems(Decision, frozen=True, tag="EndItems"):
+    """End items without a run: skipped, or as dead letters."""
+
+    items: tuple[int, ...]
+    outcome: Literal["skipped", "dead"]
+
+
+class RaiseRun(Decision, frozen=True, tag="RaiseRun"):
+    """A run has waited as long as its class may: move it to the top."""
+
+    run: str
+
+
+class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
+    """Keep what gets free of these resources for a run that was passed over too long."""
+
+    run: str
+    resources: tuple[str, ...]
+
+
+class Note(Decision, frozen=True, tag="Note"):
+    """Nothing is done, and the reason is worth a record: an event that nobody wanted, a refused request."""
+
+    subject: str = ""
+
+
+AnyDecision: TypeAlias = (
+    Deliver
+    | SkipTicks
+    | AdvanceClock
+    | CreateRun
+    | AdmitRun
+    | StartAttempt
+    | LookAttempt
+    | StopAttempt
+    | RetryTask
+    | FailTask
+    | SkipTask
+    | PublishAsset
+    | ConfirmAsset
+    | RefuseReport
+    | MarkSuspect
+    | AwaitConfirmation
+    | Confirm
+    | FinishRun
+    | RestSubscription
+    | EndItems
+    | RaiseRun
+    | ReserveFor
+    | Note
+)

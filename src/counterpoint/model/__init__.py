@@ -1,0 +1,1 @@
+"""What is declared: frozen values with no behaviour but their own rules."""

@@ -1,0 +1,109 @@
+"""A plan: one or more scores, checked and linked; the graph that the kernel runs on."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.trigger import Clock, Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
+
+#: Longest waits by class, before a waiting run moves to the top.
+DEFAULT_WAITS = {"urgent": timedelta(minutes=5), "normal": timedelta(hours=1), "bulk": timedelta(hours=24)}
+
+
+class Pool(Struct, frozen=True):
+    """A limited resource: so many slots."""
+
+    slots: int
+
+
+class Asset(Struct, frozen=True):
+    """Something pipelines read and write. `writers: many` allows more than one pipeline to write it."""
+
+    description: str = ""
+    writers: Literal["one", "many"] = "one"
+
+
+class EventType(Struct, frozen=True):
+    """A declared type of event; its payload must satisfy `schema` where one is given."""
+
+    description: str = ""
+    schema: dict[str, Any] | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True, dict=True):
+    """Everything declared. Two plans with one `digest` are the same plan."""
+
+    name: str
+    timezone: str = "UTC"
+    pools: dict[str, Pool] = field(default_factory=dict)
+    assets: dict[str, Asset] = field(default_factory=dict)
+    events: dict[str, EventType] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    waits: dict[str, timedelta] = field(default_factory=lambda: dict(DEFAULT_WAITS))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the plan's content: the same for the same plan on any machine."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    @cached_property
+    def subscribers(self) -> dict[str, tuple[tuple[str, int, Source], ...]]:
+        """Subject of a change -> the sources that listen to it: (pipeline, number of the group, source)."""
+        found: dict[str, list[tuple[str, int, Source]]] = {}
+        for pipeline in self.pipelines.values():
+            groups = pipeline.trigger.groups if pipeline.trigger else ()
+            for number, group in enumerate(groups):
+                for source in group:
+                    found.setdefault(subject_of(source, pipeline.name), []).append((pipeline.name, number, source))
+        return {subject: tuple(listeners) for subject, listeners in found.items()}
+
+    @cached_property
+    def clocks(self) -> tuple[tuple[str, int, Clock], ...]:
+        """Every clock source: (pipeline, its number among the pipeline's sources, clock)."""
+        return tuple(
+            (pipeline.name, number, source)
+            for pipeline in self.pipelines.values()
+            if pipeline.trigger
+            for number, source in enumerate(pipeline.trigger.sources)
+            if isinstance(source, Cron | Every)
+        )
+
+    @cached_property
+    def writers(self) -> dict[str, tuple[str, ...]]:
+        """Asset -> the pipelines that write it."""
+        found: dict[str, list[str]] = {}
+        for pipeline in self.pipelines.values():
+            for asset in dict.fromkeys(pipeline.written):
+                found.setdefault(asset, []).append(pipeline.name)
+        return {asset: tuple(names) for asset, names in found.items()}
+
+    @cached_property
+    def readers(self) -> dict[str, tuple[str, ...]]:
+        """Asset -> the pipelines that read it."""
+        found: dict[str, list[str]] = {}
+        for pipeline in self.pipelines.values():
+            for asset in pipeline.reads:
+                found.setdefault(asset, []).append(pipeline.name)
+        return {asset: tuple(names) for asset, names in found.items()}
+
+
+def subject_of(source: Source, pipeline: str) -> str:
+    """What a source listens to, as the one string that changes are looked up by."""
+    match source:
+        case Cron() | Every():
+            return f"tick:{pipeline}"
+        case OnEvent(type=type_):
+            return f"event:{type_}"
+        case OnAsset(asset=asset):
+            return f"asset:{asset}"
+        case OnState(pipeline=other, state=state):
+            return f"run:{other}:{state}"
+        case OnCheckpoint(pipeline=other, checkpoint=checkpoint):
+            return f"checkpoint:{other}:{checkpoint}"

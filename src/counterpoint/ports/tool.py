@@ -1,0 +1,81 @@
+"""What a kind of task is: pure translation from a declaration to an invocation, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+
+from counterpoint.kernel.events import Report
+from counterpoint.model.pipeline import Task
+from counterpoint.ports.executor import Ended, Invocation
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What a tool may use to prepare an invocation.
+
+    Attributes:
+        folder: the score's folder.
+        env: the variables of DESIGN's "what a task is given" that are known beforehand.
+        carry: what the tool asked to get back when it answered *not yet*; None at the start.
+        callback: the body of the call-back that ended the wait; None without one.
+        callback_url: where the remote side may call back.
+    """
+
+    folder: str
+    env: Mapping[str, str]
+    attempt: str
+    look: int = 0
+    carry: dict[str, Any] | None = None
+    callback: Any = None
+    callback_url: str = ""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A task's answer: done, failed, or not yet.
+
+    Attributes:
+        failure: as in `kernel.events.AttemptEnded`.
+        look_after_s: for *not yet*: seconds until the next look.
+    """
+
+    state: Literal["done", "failed", "not-yet"]
+    failure: str = ""
+    detail: str = ""
+    reports: tuple[Report, ...] = ()
+    verdicts: tuple[dict[str, Any], ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+    look_after_s: float = 5.0
+    callback: bool = False
+    external_id: str = ""
+    carry: dict[str, Any] = field(default_factory=dict)
+
+
+class SpecMistake(Struct, frozen=True):
+    """A mistake in a task's settings: the path below the task's own node, and what is wrong."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class Tool(Protocol):
+    """A kind of task. It has no life cycle and does no I/O: only the executor runs anything."""
+
+    name: str
+
+    def read_spec(self, node: Any) -> tuple[dict[str, Any], Sequence[SpecMistake]]:
+        """Turn what stands under the tool's key in a score into settings, with every mistake found."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of what may stand under the tool's key."""
+        ...
+
+    def prepare(self, task: Task, context: Context) -> Invocation:
+        """What must be carried out."""
+        ...
+
+    def read(self, task: Task, ended: Ended) -> Answer:
+        """What the end of the invocation means."""
+        ...

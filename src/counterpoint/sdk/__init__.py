@@ -1,0 +1,1 @@
+"""For pipelines, standard library only: emit, progress, checkpoint, asset metadata."""
