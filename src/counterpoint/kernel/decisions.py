@@ -224,6 +224,12 @@ class MarkSuspect(Decision, frozen=True, tag="MarkSuspect"):
     by: str
 
 
+class CancelRun(Decision, frozen=True, tag="CancelRun"):
+    """End a run so that a newer one of its lane takes over its items."""
+
+    run: str
+
+
 class AwaitConfirmation(Decision, frozen=True, tag="AwaitConfirmation"):
     """The run's work is done; it ends when its sync subscribers have these items."""
 
@@ -259,8 +265,11 @@ class RestSubscription(Decision, frozen=True, tag="RestSubscription"):
 
 
 class EndItems(Decision, frozen=True, tag="EndItems"):
-    """End items without a run: skipped, or as dead letters."""
+    """End pending items of one lane without a run: skipped, or as dead letters."""
 
+    pipeline: str
+    partition: str
+    key: str
     items: tuple[int, ...]
     outcome: Literal["skipped", "dead"]
 
@@ -300,6 +309,7 @@ AnyDecision: TypeAlias = (
     | ConfirmAsset
     | RefuseReport
     | MarkSuspect
+    | CancelRun
     | AwaitConfirmation
     | Confirm
     | FinishRun

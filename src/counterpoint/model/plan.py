@@ -59,9 +59,12 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         found: dict[str, list[tuple[str, int, Source]]] = {}
         for pipeline in self.pipelines.values():
             groups = pipeline.trigger.groups if pipeline.trigger else ()
+            place = 0
             for number, group in enumerate(groups):
                 for source in group:
-                    found.setdefault(subject_of(source, pipeline.name), []).append((pipeline.name, number, source))
+                    subject = subject_of(source, pipeline.name, place)
+                    found.setdefault(subject, []).append((pipeline.name, number, source))
+                    place += 1
         return {subject: tuple(listeners) for subject, listeners in found.items()}
 
     @cached_property
@@ -94,11 +97,14 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return {asset: tuple(names) for asset, names in found.items()}
 
 
-def subject_of(source: Source, pipeline: str) -> str:
-    """What a source listens to, as the one string that changes are looked up by."""
+def subject_of(source: Source, pipeline: str, place: int) -> str:
+    """What a source listens to, as the one string that changes are looked up by.
+
+    A clock is its pipeline's own, so it is named by its place among the pipeline's sources.
+    """
     match source:
         case Cron() | Every():
-            return f"tick:{pipeline}"
+            return f"tick:{pipeline}:{place}"
         case OnEvent(type=type_):
             return f"event:{type_}"
         case OnAsset(asset=asset):

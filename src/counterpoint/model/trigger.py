@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 
-class Cron(Struct, frozen=True, tag="cron"):
+class Cron(Struct, frozen=True, tag_field="kind", tag="cron"):
     """Ticks of a cron expression in a time zone.
 
     Attributes:
@@ -29,7 +29,7 @@ class Cron(Struct, frozen=True, tag="cron"):
     repeat: Literal["first", "both"] = "first"
 
 
-class Every(Struct, frozen=True, tag="every"):
+class Every(Struct, frozen=True, tag_field="kind", tag="every"):
     """Ticks at a fixed distance, counted from `start` (the epoch unless given)."""
 
     period: timedelta
@@ -37,21 +37,21 @@ class Every(Struct, frozen=True, tag="every"):
     catchup: Literal["none", "latest", "all"] = "latest"
 
 
-class OnEvent(Struct, frozen=True, tag="event"):
+class OnEvent(Struct, frozen=True, tag_field="kind", tag="event"):
     """Events of a declared type, for which the CEL condition `when` holds."""
 
     type: str
     when: str | None = None
 
 
-class OnAsset(Struct, frozen=True, tag="asset"):
+class OnAsset(Struct, frozen=True, tag_field="kind", tag="asset"):
     """New versions of an asset."""
 
     asset: str
     when: str | None = None
 
 
-class OnState(Struct, frozen=True, tag="state"):
+class OnState(Struct, frozen=True, tag_field="kind", tag="state"):
     """Runs of another pipeline that reach a state."""
 
     pipeline: str
@@ -59,7 +59,7 @@ class OnState(Struct, frozen=True, tag="state"):
     when: str | None = None
 
 
-class OnCheckpoint(Struct, frozen=True, tag="checkpoint"):
+class OnCheckpoint(Struct, frozen=True, tag_field="kind", tag="checkpoint"):
     """A named checkpoint that a run of another pipeline reports."""
 
     pipeline: str
@@ -96,6 +96,12 @@ class Delivery(Struct, frozen=True):
     on_refusal: Literal["fail", "warn"] = "fail"
 
 
+class TimeOfDay(Struct, frozen=True, tag_field="kind", tag="time-of-day"):
+    """A local time of day, as `HH:MM`."""
+
+    text: str
+
+
 class Trigger(Struct, frozen=True, kw_only=True):
     """A pipeline's subscription.
 
@@ -103,14 +109,14 @@ class Trigger(Struct, frozen=True, kw_only=True):
         groups: all must have a pending item; within a group any source serves.
         within: the newest items of all groups must lie within this span.
         at_latest: run with what is there this long after the oldest item, or at this local time
-            of day (`HH:MM`), marked partial.
+            of day, marked partial.
         rearm: how long the subscription rests after a run that failed for good: from, doubling up to.
         give_up: after so many failed runs event items become dead letters; None is never.
     """
 
     groups: tuple[tuple[Source, ...], ...]
     within: timedelta | None = None
-    at_latest: timedelta | str | None = None
+    at_latest: timedelta | TimeOfDay | None = None
     batch: Batch = Batch()
     delivery: Delivery = Delivery()
     rearm: tuple[timedelta, timedelta] = (timedelta(minutes=1), timedelta(hours=1))

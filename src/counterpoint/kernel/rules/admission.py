@@ -1,0 +1,125 @@
+"""Who starts now: the queue in its order, whatever fits; a request is granted whole or not at all.
+
+A request that does not fit lets others go around it, until it has waited as long as its class
+may. Then it is at the top, and what gets free of the things it needs is kept for it. Tasks of
+runs that are admitted already are never held back by that: they must end for anything to get
+free, so holding them back could block both sides for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from heapq import heappop
+
+from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
+from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.queue import Request
+from counterpoint.kernel.rules.batching import batch_of, is_partial
+from counterpoint.kernel.state import Run, State, first_task
+
+
+def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
+    """Start what fits, in queue order."""
+    if not state.touched.admission:
+        return
+    state.touched.admission = False
+    host = state.host()
+    if not host:
+        return
+    while (request := state.queue.next(state.free)) is not None:
+        lacking = lacks(state, request)
+        if lacking is not None:
+            state.queue.block(request, lacking)
+        elif request.task:
+            yield start(state, state.runs[request.run], request.task, host)
+        else:
+            yield from _admit_run(state, state.runs[request.run], host)
+    yield from _reserve(state)
+
+
+def lacks(state: State, request: Request) -> str | None:
+    """The first resource of which there is too little for a request; None if it fits."""
+    for resource, amount in request.needs:
+        if state.free(resource) < amount:
+            return resource
+        if not request.admitted:
+            holder = state.queue.reserved.get(resource)
+            if holder is not None and holder != (request.run, request.task):
+                return resource
+    return None
+
+
+def start(state: State, run: Run, task: str, host: str) -> StartAttempt:
+    """The decision that starts a task's next attempt; its slots are taken with it."""
+    pipeline, current = state.pipeline_of(run), run.tasks[task]
+    declared = pipeline.tasks[task]
+    number = current.number + 1
+    waited: timedelta = state.at - (run.admitted or run.created)
+    return StartAttempt(
+        at=state.at,
+        reason=Reason("admitted", {"waited_s": round(waited.total_seconds(), 3)}),
+        attempt=f"{run.run}/{task}/{number}",
+        run=run.run,
+        task=task,
+        number=number,
+        host=host,
+        slots=state.slots_of(run, task) if pipeline.hold == "attempt" else {},
+        memory=current.memory or declared.memory,
+        deadline=state.at + declared.timeout if declared.timeout else None,
+    )
+
+
+def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
+    pipeline, backlog = state.pipeline_of(run), state.backlogs.get(run.of)
+    items = run.aside or (batch_of(backlog, pipeline.trigger) if backlog else ())
+    if run.automatic and not items:
+        # Another run of the lane, started by hand, has taken them.
+        reason = Reason("nothing-left")
+        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="skipped")
+        return
+    taken = [*run.items.values(), *(item for item in (backlog.items if backlog else ()) if item.number in items)]
+    held = ("asset",) if pipeline.hold == "attempt" else ("asset", "pool")
+    needs = state.request_shape(run, "")[0]
+    yield AdmitRun(
+        at=state.at,
+        reason=Reason("fits", {"waited_s": round((state.at - run.created).total_seconds(), 3)}),
+        run=run.run,
+        items=items,
+        pins=tuple(_pin(state, asset, run.partition) for asset in pipeline.reads),
+        holds={name: amount for name, amount in needs if name.partition(":")[0] in held},
+        partial=run.automatic and is_partial(backlog, pipeline.trigger),
+        hops=max((item.hops for item in taken), default=0) + 1,
+    )
+    yield start(state, run, first_task(run, pipeline), host)
+
+
+def _pin(state: State, asset: str, partition: str) -> Pin:
+    """The version a run reads: of its own partition where there is one, else of the whole asset."""
+    version = state.asset(asset, partition)
+    if not version.seq and partition:
+        version = state.asset(asset, "")
+    return Pin(
+        asset=asset,
+        partition=version.partition,
+        seq=version.seq,
+        label=version.label,
+        metadata=version.metadata,
+        suspect=version.suspect,
+    )
+
+
+def _reserve(state: State) -> Iterator[AnyDecision]:
+    """Keep what gets free for the first request that has waited too long; one at a time and resource."""
+    while state.aged:
+        key, name, task = state.aged[0]
+        request = state.queue.get(name, task)
+        if request is None or request.key != key or (name, task) in state.queue.reserved.values():
+            heappop(state.aged)
+            continue
+        resources = tuple(resource for resource, _ in request.needs if not resource.startswith("fresh:"))
+        if not resources or any(resource in state.queue.reserved for resource in resources):
+            return
+        heappop(state.aged)
+        figures = {"lacks": state.queue.lacks(request) or ""}
+        yield ReserveFor(at=state.at, reason=Reason("passed-over", figures), run=name, resources=resources)

@@ -1,0 +1,105 @@
+"""Changes and their subscribers: each subscriber that wants a change gets an item of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from counterpoint.kernel.decisions import AnyDecision, Deliver, Item, Note, Reason
+from counterpoint.kernel.events import AnyEvent, Change
+from counterpoint.kernel.state import State
+from counterpoint.model import expression
+from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.trigger import Cron, Every
+
+#: So many runs may lie between a change and the one that began its chain; a longer chain is a loop.
+MOST_HOPS = 64
+
+
+def deliver(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
+    """Hand out every change that came up in this step."""
+    while state.touched.changes:
+        change = state.touched.changes.pop(0)
+        if change.hops > MOST_HOPS:
+            figures = {"hops": change.hops, "change": change.id}
+            yield Note(at=state.at, reason=Reason("hop-limit", figures), subject=change.subject)
+            continue
+        if not change.number:
+            change = msgspec.structs.replace(change, number=state.changes + 1)
+        items = items_for(state, change)
+        if items:
+            reason = Reason("subscribed", {"subscribers": len(items)})
+            yield Deliver(at=state.at, reason=reason, change=_recorded(change), items=items)
+
+
+def items_for(
+    state: State, change: Change, *, only: str | None = None, origin: int | None = None
+) -> tuple[Item, ...]:
+    """The items a change becomes: one for each group of each subscriber that wants it."""
+    document: dict[str, Any] | None = None
+    items: dict[tuple[str, int], Item] = {}
+    for name, group, source in state.plan.subscribers.get(change.subject, ()):
+        if (name, group) in items or (only is not None and name != only):
+            continue
+        pipeline = state.plan.pipelines[name]
+        trigger = pipeline.trigger
+        assert trigger is not None, "a subscriber has a trigger"
+        when = None if isinstance(source, Cron | Every) else source.when
+        if when or trigger.batch.by or pipeline.partition:
+            document = document or as_event(change)
+            if when and not expression.holds(when, document):
+                continue
+        sync = change.by_run and trigger.delivery.pattern == "sync"
+        items[name, group] = Item(
+            number=state.items + len(items) + 1,
+            change=change.number,
+            subject=change.subject,
+            pipeline=name,
+            group=group,
+            at=state.at,
+            key=expression.key(trigger.batch.by, document or {}) if trigger.batch.by else "",
+            partition=partition_of(pipeline, change, document or {}, state.plan.timezone),
+            hops=change.hops,
+            origin=origin,
+            confirms=change.by_run if sync else "",
+        )
+    return tuple(items.values())
+
+
+def as_event(change: Change) -> dict[str, Any]:
+    """A change as the CloudEvent that expressions see."""
+    return {
+        "specversion": "1.0",
+        "id": change.id,
+        "source": change.source,
+        "type": change.type,
+        "subject": change.subject.partition(":")[2],
+        "time": change.time.isoformat(),
+        "partition": change.partition,
+        "data": change.data,
+    }
+
+
+def partition_of(pipeline: Pipeline, change: Change, document: dict[str, Any], timezone: str) -> str:
+    """The partition a run for this change covers."""
+    match pipeline.partition:
+        case None:
+            return ""
+        case "day" | "hour":
+            return change.partition or _slice(change.time, timezone, pipeline.partition)
+        case source:
+            return expression.key(source, document)
+
+
+def _slice(time: datetime, timezone: str, unit: str) -> str:
+    local = time.astimezone(ZoneInfo(timezone))
+    return local.strftime("%Y-%m-%d" if unit == "day" else "%Y-%m-%dT%H")
+
+
+def _recorded(change: Change) -> Change:
+    """The change as its delivery records it: the payload of an accepted event is on record already."""
+    return msgspec.structs.replace(change, data=None) if change.subject.startswith("event:") else change

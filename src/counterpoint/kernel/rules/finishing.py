@@ -1,0 +1,290 @@
+"""How runs go on and end: branches, publication, confirmation, items, rest after failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from counterpoint.kernel.decisions import (
+    AnyDecision,
+    AwaitConfirmation,
+    ConfirmAsset,
+    EndItems,
+    FinishRun,
+    MarkSuspect,
+    Pin,
+    PublishAsset,
+    Reason,
+    RefuseReport,
+    RestSubscription,
+    SkipTask,
+    StopAttempt,
+)
+from counterpoint.kernel.events import AnyEvent, Report
+from counterpoint.kernel.phases import ENDED_TASK
+from counterpoint.kernel.rules.batching import batch_of
+from counterpoint.kernel.rules.delivering import deliver
+from counterpoint.kernel.state import Run, State, settled
+from counterpoint.model.pipeline import Pipeline
+
+#: What becomes of a run's items: `decisions.FinishRun.items_become`.
+Fate: TypeAlias = Literal["done", "pending", "kept", "skipped"]
+
+
+def finish(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
+    """Let touched runs go on, publish what is finished, and end those with nothing left to do."""
+    while state.touched.runs:
+        name = next(iter(state.touched.runs))
+        del state.touched.runs[name]
+        run = state.runs.get(name)
+        if run is None:
+            continue
+        if run.ending:
+            yield from _cancel(state, run)
+        elif run.phase == "confirming":
+            if not run.confirming:
+                yield done(state, run, Reason("confirmed"))
+        elif run.phase == "running":
+            yield from _go_on(state, run, event)
+
+
+def _go_on(state: State, run: Run, event: AnyEvent) -> Iterator[AnyDecision]:
+    pipeline = state.pipeline_of(run)
+    skipped = True
+    while skipped:
+        skipped = False
+        for name, task in run.tasks.items():
+            if task.phase == "blocked" and settled(pipeline, run.tasks, name) == "skipped":
+                reason = Reason(
+                    "branch-not-taken", {"after": [after.task for after in pipeline.tasks[name].after]}
+                )
+                yield SkipTask(at=state.at, reason=reason, run=run.run, task=name)
+                skipped = True
+    yield from _publish_tasks(state, run, pipeline)
+    if any(task.phase not in ENDED_TASK for task in run.tasks.values()):
+        return
+    failed = unhandled(pipeline, run)
+    if failed is not None:
+        task = run.tasks[failed]
+        figures = {"task": failed, "failure": task.failure, "detail": task.detail}
+        yield from end_badly(state, run, "failed", "pending", Reason("task-failed", figures), task.failure)
+        return
+    reports = [report for task in run.tasks.values() if task.phase == "done" for report in task.reports]
+    clash = _clash(state, run, pipeline, reports)
+    if clash is not None:
+        yield from end_badly(state, run, "failed", "pending", clash, "conflict")
+        return
+    yield from _publish_run(state, run, pipeline, reports)
+    yield from deliver(state, event)
+    waiting = to_confirm(state, run)
+    if waiting:
+        deadline = state.at + max(waiting.values())
+        reason = Reason("sync-subscribers", {"items": len(waiting)})
+        yield AwaitConfirmation(at=state.at, reason=reason, run=run.run, items=tuple(waiting), deadline=deadline)
+    else:
+        yield done(state, run, Reason("all-tasks-done", {"tasks": len(run.tasks)}))
+
+
+def unhandled(pipeline: Pipeline, run: Run) -> str | None:
+    """The first failed task that no task on its `failure` branch has made good; None if there is none."""
+    for name, task in run.tasks.items():
+        if task.phase != "failed":
+            continue
+        branches = [
+            other.name
+            for other in pipeline.tasks.values()
+            if any(after.task == name and after.on == "failure" for after in other.after)
+        ]
+        if not any(run.tasks[branch].phase == "done" for branch in branches):
+            return name
+    return None
+
+
+def _cancel(state: State, run: Run) -> Iterator[AnyDecision]:
+    reason = Reason("overlap-cancel") if run.ending == "overlap" else Reason("cancelled-by", dict(run.reason))
+    for task in run.tasks.values():
+        if task.attempt and not state.attempts[task.attempt].stopping:
+            grace_s = state.task_of(run, state.attempts[task.attempt].task).grace.total_seconds()
+            yield StopAttempt(at=state.at, reason=reason, attempt=task.attempt, why="cancel", grace_s=grace_s)
+    if any(task.attempt for task in run.tasks.values()):
+        return
+    backlog = state.backlogs.get(run.of)
+    if run.skip_items and run.automatic and run.phase == "waiting" and backlog:
+        yield EndItems(
+            at=state.at,
+            reason=reason,
+            pipeline=run.pipeline,
+            partition=run.partition,
+            key=run.key,
+            items=batch_of(backlog, state.pipeline_of(run).trigger),
+            outcome="skipped",
+        )
+    become: Fate = "pending" if run.ending == "overlap" else "skipped" if run.skip_items else "kept"
+    yield from end_badly(state, run, "cancelled", become, reason, "")
+
+
+def done(state: State, run: Run, reason: Reason) -> FinishRun:
+    """The decision that ends a run well."""
+    return FinishRun(at=state.at, reason=reason, run=run.run, phase="succeeded", items_become="done")
+
+
+def end_badly(
+    state: State, run: Run, phase: Literal["failed", "cancelled"], become: Fate, reason: Reason, failure: str
+) -> Iterator[AnyDecision]:
+    """End a run as failed or cancelled: half-written assets become suspect, a failed subscription rests."""
+    pipeline = state.pipeline_of(run)
+    if run.admitted is not None and run.phase == "running" and pipeline.write == "in_place":
+        for asset in dict.fromkeys(pipeline.written):
+            if asset not in run.published:
+                why = Reason("writer-ended", {"run": run.run, "how": phase})
+                yield MarkSuspect(at=state.at, reason=why, asset=asset, partition=run.partition, by=run.run)
+    backlog = state.backlogs.get(run.of)
+    failures = (backlog.failures if backlog else 0) + 1
+    items = tuple(run.items)
+    events = tuple(item.number for item in run.items.values() if item.subject.startswith("event:"))
+    yield FinishRun(
+        at=state.at,
+        reason=reason,
+        run=run.run,
+        phase=phase,
+        items_become=become,
+        failure=failure,
+    )
+    trigger = pipeline.trigger
+    if phase != "failed" or not items or trigger is None:
+        return
+    first, longest = trigger.rearm
+    rest = min(first * (1 << min(failures - 1, 20)), longest)
+    yield RestSubscription(
+        at=state.at,
+        reason=Reason("failed-run", {"run": run.run, "failures": failures, "rest_s": rest.total_seconds()}),
+        pipeline=run.pipeline,
+        partition=run.partition,
+        key=run.key,
+        failures=failures,
+        until=state.at + rest,
+    )
+    if trigger.give_up is not None and failures >= trigger.give_up and events:
+        yield EndItems(
+            at=state.at,
+            reason=Reason("given-up", {"failures": failures, "run": run.run}),
+            pipeline=run.pipeline,
+            partition=run.partition,
+            key=run.key,
+            items=events,
+            outcome="dead",
+        )
+
+
+def to_confirm(state: State, run: Run) -> dict[int, timedelta]:
+    """Items of this run's changes that sync subscribers have yet to deal with -> how long that may take."""
+    found: dict[int, timedelta] = {}
+    for asset in run.published:
+        for name, _, _ in state.plan.subscribers.get(f"asset:{asset}", ()):
+            trigger = state.plan.pipelines[name].trigger
+            if trigger is None or trigger.delivery.pattern != "sync" or trigger.delivery.until == "accepted":
+                continue
+            for lane in state.waiting_lanes.get(name, {}):
+                for item in state.backlogs[lane].items:
+                    if item.confirms == run.run:
+                        found[item.number] = trigger.delivery.timeout
+    return found
+
+
+# Publication.
+
+
+def _publish_tasks(state: State, run: Run, pipeline: Pipeline) -> Iterator[AnyDecision]:
+    """Task-level writes: published when the task and the checks directly after it passed."""
+    for name, declared in pipeline.tasks.items():
+        task = run.tasks[name]
+        if not declared.writes or task.phase != "done" or task.published:
+            continue
+        checks = [
+            other.name
+            for other in pipeline.tasks.values()
+            if other.tool == "check" and any(after.task == name and after.on == "success" for after in other.after)
+        ]
+        if all(run.tasks[check].phase == "done" for check in checks):
+            task.published = True
+            yield from _publish_writes(state, run, declared.writes, task.reports)
+
+
+def _clash(state: State, run: Run, pipeline: Pipeline, reports: Sequence[Report]) -> Reason | None:
+    """Why a compare-and-set of the run does not hold; None if all do."""
+    for report in reports:
+        if report.expect is not None and report.asset in pipeline.writes:
+            found = state.asset(report.asset, _partition(report, run.partition)).seq
+            if found != report.expect:
+                return Reason("clash", {"asset": report.asset, "expected": report.expect, "found": found})
+    return None
+
+
+def _publish_run(state: State, run: Run, pipeline: Pipeline, reports: Sequence[Report]) -> Iterator[AnyDecision]:
+    """Pipeline-level writes: published together when the run succeeds."""
+    yield from _publish_writes(state, run, pipeline.writes, reports)
+    for report in reports:
+        if report.asset not in pipeline.written:
+            reason = Reason("not-declared", {"asset": report.asset, "run": run.run})
+            yield RefuseReport(at=state.at, reason=reason, asset=report.asset, by=run.run)
+
+
+def _publish_writes(
+    state: State, run: Run, assets: Sequence[str], reports: Sequence[Report]
+) -> Iterator[AnyDecision]:
+    for asset in assets:
+        # The last report of a partition counts; without any there is one implicit version.
+        latest = {_partition(report, run.partition): report for report in reports if report.asset == asset}
+        chosen = tuple(latest.values()) or (Report(asset=asset),)
+        reason = Reason("written", {"run": run.run, "reported": bool(latest)})
+        yield from publish(
+            state, chosen, by=run.run, partition=run.partition, pins=run.pins, hops=run.hops, reason=reason
+        )
+
+
+def publish(
+    state: State,
+    reports: Sequence[Report],
+    *,
+    by: str,
+    partition: str,
+    pins: tuple[Pin, ...],
+    hops: int,
+    reason: Reason,
+) -> Iterator[AnyDecision]:
+    """Make reported versions current, or confirm the current ones where nothing changed."""
+    for report in reports:
+        place = _partition(report, partition)
+        current = state.asset(report.asset, place)
+        if report.expect is not None and report.expect != current.seq:
+            figures = {"expected": report.expect, "found": current.seq}
+            yield RefuseReport(at=state.at, reason=Reason("clash", figures), asset=report.asset, by=by)
+        elif report.unchanged and current.seq:
+            yield ConfirmAsset(
+                at=state.at,
+                reason=Reason("unchanged"),
+                asset=report.asset,
+                partition=place,
+                seq=current.seq,
+                by=by,
+                pins=pins,
+            )
+        else:
+            yield PublishAsset(
+                at=state.at,
+                reason=reason,
+                asset=report.asset,
+                partition=place,
+                seq=current.seq + 1,
+                label=report.label,
+                metadata=report.metadata,
+                data_through=report.data_through,
+                pins=pins,
+                by=by,
+                hops=hops,
+            )
+
+
+def _partition(report: Report, default: str) -> str:
+    return default if report.partition is None else report.partition

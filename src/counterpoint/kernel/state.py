@@ -1,0 +1,469 @@
+"""All that the rules may look at: what is going on now, indexed so that a step costs what it changes.
+
+Only `evolve` changes it. What has ended is not in here; history keeps that. `document` and
+`from_document` turn it into a versioned snapshot and back; indexes, queue and agenda are never
+stored, they are built again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from heapq import heappop, heappush
+from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+
+from counterpoint.kernel.decisions import Item, Pin
+from counterpoint.kernel.events import Change, Report
+from counterpoint.kernel.phases import ENDED_TASK
+from counterpoint.kernel.queue import Key, Queue, Shape
+from counterpoint.model.pipeline import Pipeline, Task
+from counterpoint.model.plan import Plan
+
+#: The version of snapshot documents that this release writes.
+SNAPSHOT_VERSION = 1
+#: A writer in place holds all of an asset, a reader 1.
+WHOLE_ASSET = 1 << 30
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+#: Rank of a run that has waited as long as its class may, and of the classes.
+RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
+
+#: (pipeline, partition, key): what concurrency counts and what items gather under.
+Lane: TypeAlias = tuple[str, str, str]
+#: What the agenda may hold: the moment's kind and what it is about.
+Moment: TypeAlias = tuple[str, str]
+
+
+class TaskState(Struct):
+    """A task of a run.
+
+    Attributes:
+        number: of its newest attempt, over the whole life of the run.
+        tries: attempts that count against `retry.attempts`.
+        lost: attempts lost in a row.
+        attempt: the one that is running; "" for none.
+        memory, slots: what the next attempt asks for instead of what is declared.
+    """
+
+    phase: str = "blocked"
+    number: int = 0
+    tries: int = 0
+    lost: int = 0
+    attempt: str = ""
+    failure: str = ""
+    detail: str = ""
+    memory: int | None = None
+    slots: dict[str, int] | None = None
+    not_before: datetime | None = None
+    reports: tuple[Report, ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+    verdicts: tuple[dict[str, Any], ...] = ()
+    checkpoint: dict[str, Any] | None = None
+    published: bool = False
+
+
+class Run(Struct):
+    """A run that has not ended. `digest` names the plan it was admitted with.
+
+    Attributes:
+        ordinal: its place among all runs of the store.
+        aside: numbers of the items set aside for it; empty when it takes what is pending.
+        held: it waits for another run of its lane, outside the queue.
+        ending: why it is being ended: "" or "person", "overlap".
+        confirming: items that sync subscribers have yet to get to.
+    """
+
+    run: str
+    ordinal: int
+    pipeline: str
+    key: str
+    partition: str
+    phase: str
+    rank: int
+    due: datetime
+    created: datetime
+    automatic: bool
+    digest: str
+    tasks: dict[str, TaskState]
+    aside: tuple[int, ...] = ()
+    held: bool = False
+    items: dict[int, Item] = field(default_factory=dict)
+    pins: tuple[Pin, ...] = ()
+    holds: dict[str, int] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    request: str = ""
+    trace: str = ""
+    lane: str = "live"
+    mode: str = "live"
+    external_id: str = ""
+    revision: str = ""
+    hops: int = 0
+    partial: bool = False
+    admitted: datetime | None = None
+    ended: datetime | None = None
+    ending: str = ""
+    skip_items: bool = False
+    failure: str = ""
+    reason: dict[str, Any] = field(default_factory=dict)
+    confirming: tuple[int, ...] = ()
+    confirm_by: datetime | None = None
+    published: tuple[str, ...] = ()
+
+    @property
+    def of(self) -> Lane:
+        """The lane it belongs to."""
+        return (self.pipeline, self.partition, self.key)
+
+
+class Attempt(Struct):
+    """An attempt that has not ended; `deferred` while it answered *not yet* and has no process."""
+
+    attempt: str
+    run: str
+    task: str
+    number: int
+    host: str
+    slots: dict[str, int]
+    started: datetime
+    deadline: datetime | None = None
+    memory: int | None = None
+    look: int = 0
+    deferred: bool = False
+    look_at: datetime | None = None
+    callback: bool = False
+    external_id: str = ""
+    note: str = ""
+    carry: dict[str, Any] = field(default_factory=dict)
+    stopping: str = ""
+
+
+class Backlog(Struct):
+    """Pending items of one lane, by group of the trigger, each group in the order of the items.
+
+    Attributes:
+        first, last: when the oldest and the newest of them came.
+        kept: a person cancelled their run, so they wait for a new item or a person.
+        failures: runs in a row that failed for good with them; `rest_until` follows from it.
+    """
+
+    pipeline: str
+    partition: str
+    key: str
+    groups: dict[int, dict[int, Item]] = field(default_factory=dict)
+    first: datetime | None = None
+    last: datetime | None = None
+    kept: bool = False
+    failures: int = 0
+    rest_until: datetime | None = None
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self.groups.values())
+
+    @property
+    def items(self) -> Iterator[Item]:
+        """All pending items, group by group."""
+        return (item for group in self.groups.values() for item in group.values())
+
+    def settle(self) -> None:
+        """Reckon `first` and `last` anew after items were taken or given back."""
+        oldest = [next(iter(group.values())).at for group in self.groups.values() if group]
+        newest = [next(reversed(group.values())).at for group in self.groups.values() if group]
+        self.first, self.last = min(oldest, default=None), max(newest, default=None)
+
+
+class AssetState(Struct):
+    """The current version of an asset's partition."""
+
+    asset: str
+    partition: str
+    seq: int = 0
+    label: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    at: datetime = BEGINNING
+    confirmed: datetime = BEGINNING
+    data_through: datetime | None = None
+    suspect: bool = False
+
+
+class Pause(Struct):
+    """Somebody stopped a pipeline's automatic admission."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+
+
+class Last(Struct):
+    """How a pipeline's newest ended run ended."""
+
+    run: str
+    phase: str
+    at: datetime
+    failure: str = ""
+
+
+class Touched:
+    """What the step going on has to look at, and what views must write anew after it."""
+
+    def __init__(self) -> None:
+        # Dicts, not sets: the order of decisions must not depend on hashes.
+        self.lanes: dict[Lane, None] = {}
+        self.runs: dict[str, None] = {}
+        self.changes: list[Change] = []
+        self.admission = False
+        #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
+        self.confirms: list[tuple[str, int, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.lanes or self.runs or self.changes or self.admission or self.confirms)
+
+
+class Written:
+    """What a step changed that history keeps: taken and emptied by whoever writes the views."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.attempts: dict[str, tuple[Attempt, dict[str, Any] | None]] = {}
+        self.items: dict[int, tuple[Item, str, str]] = {}
+        self.changes: dict[int, Change] = {}
+        self.versions: dict[tuple[str, str, int], dict[str, Any]] = {}
+
+
+class State:
+    """Everything that is going on. Make one with `State()` for an empty store."""
+
+    def __init__(self) -> None:
+        self.at = BEGINNING
+        self.wall = BEGINNING
+        self.facts = 0
+        self.changes = 0
+        self.items = 0
+        self.ordinals = 0
+        self.plan = Plan(name="")
+        self.digest = ""
+        self.declared: datetime | None = None
+        #: Digest -> plan that a run was admitted with, while such a run is going on.
+        self.plans: dict[str, Plan] = {}
+        #: Pipeline -> number of its newest run.
+        self.numbers: dict[str, int] = {}
+        self.runs: dict[str, Run] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.backlogs: dict[Lane, Backlog] = {}
+        self.assets: dict[tuple[str, str], AssetState] = {}
+        self.dead: dict[int, Item] = {}
+        self.paused: dict[str, Pause] = {}
+        #: (pipeline, number of the source) -> last tick that was dealt with.
+        self.ticks: dict[tuple[str, int], datetime] = {}
+        self.last: dict[str, Last] = {}
+        #: Request -> run, so that the same request is the same run.
+        self.requests: dict[str, str] = {}
+        #: Host -> `ready` or `unreachable`.
+        self.hosts: dict[str, str] = {}
+        self.reset_indexes()
+
+    # Derived: built again after loading.
+
+    def reset_indexes(self) -> None:
+        """Forget everything derived."""
+        self.queue = Queue()
+        #: Resource -> how much of it is held.
+        self.used: dict[str, int] = {}
+        #: Lane -> runs of it that have not ended, oldest first.
+        self.lanes: dict[Lane, dict[str, None]] = {}
+        #: Pipeline -> its runs that have not ended.
+        self.live: dict[str, dict[str, None]] = {}
+        #: Pipeline -> its lanes with pending items.
+        self.waiting_lanes: dict[str, dict[Lane, None]] = {}
+        #: Asset -> its suspect partitions.
+        self.suspects: dict[str, dict[str, None]] = {}
+        self.agenda: list[tuple[datetime, int, Moment]] = []
+        #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
+        self.ticks_to_come: list[tuple[datetime, str, int]] = []
+        #: Rests of failed tasks: (until, run, task).
+        self.rests: list[tuple[datetime, str, str]] = []
+        self._moments = 0
+        #: Heap of requests that waited too long; an entry counts while the request waits.
+        self.aged: list[tuple[Key, str, str]] = []
+        self.touched = Touched()
+        self.written = Written()
+
+    # Questions.
+
+    def free(self, resource: str) -> int:
+        """How much of a resource is free; negative where a pool was made smaller than its use."""
+        kind, _, name = resource.partition(":")
+        if kind == "pool":
+            pool = self.plan.pools.get(name)
+            return (pool.slots if pool else 0) - self.used.get(resource, 0)
+        if kind == "asset":
+            return WHOLE_ASSET - self.used.get(resource, 0)
+        return 0 if name in self.suspects else 1
+
+    def pipeline_of(self, run: Run) -> Pipeline:
+        """The pipeline as the run knows it: of the plan it was admitted with, or the current one."""
+        plan = self.plan if run.digest == self.digest else self.plans.get(run.digest, self.plan)
+        return plan.pipelines[run.pipeline]
+
+    def task_of(self, run: Run, task: str) -> Task:
+        """The declaration of a run's task."""
+        return self.pipeline_of(run).tasks[task]
+
+    def asset(self, name: str, partition: str) -> AssetState:
+        """The current version; one with seq 0 where there is none."""
+        return self.assets.get((name, partition)) or AssetState(name, partition)
+
+    def running(self, lane: Lane) -> list[Run]:
+        """Runs of a lane that are in the queue or going on: those that concurrency counts."""
+        return [self.runs[run] for run in self.lanes.get(lane, {}) if not self.runs[run].held]
+
+    def group_of(self, item: Item) -> int:
+        """The group of its subscriber's trigger that an item serves in the plan in force; -1 for none."""
+        for pipeline, group, _ in self.plan.subscribers.get(item.subject, ()):
+            if pipeline == item.pipeline and group >= item.group:
+                return group
+        return -1
+
+    def host(self) -> str:
+        """The host that new attempts go to; "" where none is ready."""
+        return next((name for name, state in reversed(self.hosts.items()) if state == "ready"), "")
+
+    def request_shape(self, run: Run, task: str) -> Shape:
+        """What a run needs to be admitted (`task` ""), or a task of it to be started."""
+        pipeline = self.pipeline_of(run)
+        needs: dict[str, int] = {}
+        if not task:
+            for asset in pipeline.reads:
+                needs[f"asset:{asset}"] = 1
+                if run.automatic and pipeline.suspect == "hold" and asset not in pipeline.written:
+                    needs[f"fresh:{asset}"] = 1
+            if pipeline.write == "in_place":
+                needs |= {f"asset:{asset}": WHOLE_ASSET for asset in pipeline.written}
+            task = first_task(run, pipeline)
+            if pipeline.hold == "run":
+                for each in pipeline.tasks.values():
+                    for pool, slots in each.pools.items():
+                        needs[f"pool:{pool}"] = max(slots, needs.get(f"pool:{pool}", 0))
+            else:
+                needs |= {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
+            return tuple(sorted(needs.items())), False
+        if pipeline.hold == "attempt":
+            needs = {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
+        return tuple(sorted(needs.items())), True
+
+    def slots_of(self, run: Run, task: str) -> dict[str, int]:
+        """What the task's next attempt asks of the pools."""
+        state = run.tasks[task]
+        return self.task_of(run, task).pools if state.slots is None else state.slots
+
+    def request_key(self, run: Run, task: str) -> Key:
+        """The place in the queue, fixed by facts: class, then due, then arrival."""
+        place = 0 if not task else 1 + list(run.tasks).index(task)
+        return (run.rank, run.due, run.created, run.ordinal, place)
+
+    # The agenda: moments at which the kernel must look at something.
+
+    def remember(self, at: datetime, kind: str, ref: str) -> None:
+        """Ask to be woken at that engine time. Entries are never removed; a rule drops what no longer holds."""
+        self._moments += 1
+        heappush(self.agenda, (at, self._moments, (kind, ref)))
+
+    def due(self) -> Iterator[Moment]:
+        """Take the moments that have come."""
+        while self.agenda and self.agenda[0][0] <= self.at:
+            yield heappop(self.agenda)[2]
+
+    # Snapshots.
+
+    def document(self) -> dict[str, Any]:
+        """Everything that is not derived, as plain values for a serializer."""
+        return {
+            "version": SNAPSHOT_VERSION,
+            "at": self.at,
+            "wall": self.wall,
+            "facts": self.facts,
+            "changes": self.changes,
+            "items": self.items,
+            "ordinals": self.ordinals,
+            "plan": self.plan,
+            "digest": self.digest,
+            "declared": self.declared,
+            "plans": self.plans,
+            "numbers": self.numbers,
+            "runs": list(self.runs.values()),
+            "attempts": list(self.attempts.values()),
+            "backlogs": list(self.backlogs.values()),
+            "assets": list(self.assets.values()),
+            "dead": list(self.dead.values()),
+            "paused": self.paused,
+            "ticks": [(pipeline, source, tick) for (pipeline, source), tick in self.ticks.items()],
+            "last": self.last,
+            "requests": self.requests,
+            "hosts": self.hosts,
+        }
+
+
+class Document(Struct):
+    """A snapshot as it is read back; fields as in `State.document`."""
+
+    version: int
+    at: datetime
+    wall: datetime
+    facts: int
+    changes: int
+    items: int
+    ordinals: int
+    plan: Plan
+    digest: str
+    declared: datetime | None
+    plans: dict[str, Plan]
+    numbers: dict[str, int]
+    runs: list[Run]
+    attempts: list[Attempt]
+    backlogs: list[Backlog]
+    assets: list[AssetState]
+    dead: list[Item]
+    paused: dict[str, Pause]
+    ticks: list[tuple[str, int, datetime]]
+    last: dict[str, Last]
+    requests: dict[str, str]
+    hosts: dict[str, str]
+
+
+def from_document(document: Document) -> State:
+    """The State that a snapshot describes, with its indexes built."""
+    state = State()
+    for name in ("at", "wall", "facts", "changes", "items", "ordinals", "plan", "digest", "declared", "plans"):
+        setattr(state, name, getattr(document, name))
+    for name in ("numbers", "paused", "last", "requests", "hosts"):
+        setattr(state, name, getattr(document, name))
+    state.runs = {run.run: run for run in document.runs}
+    state.attempts = {attempt.attempt: attempt for attempt in document.attempts}
+    state.backlogs = {(log.pipeline, log.partition, log.key): log for log in document.backlogs}
+    state.assets = {(asset.asset, asset.partition): asset for asset in document.assets}
+    state.dead = {item.number: item for item in document.dead}
+    state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
+    return state
+
+
+def first_task(run: Run, pipeline: Pipeline) -> str:
+    """The task that admission starts: the first one that waits for no other."""
+    for name in pipeline.tasks:
+        if run.tasks[name].phase == "ready":
+            return name
+    return next(name for name in pipeline.tasks if run.tasks[name].phase not in ENDED_TASK)
+
+
+def settled(pipeline: Pipeline, tasks: Mapping[str, TaskState], name: str) -> str:
+    """Whether a blocked task may go on: `ready`, `skipped`, or `blocked` while it must still wait."""
+    verdict = "ready"
+    for after in pipeline.tasks[name].after:
+        phase = tasks[after.task].phase
+        if phase not in ENDED_TASK:
+            return "blocked"
+        wanted: Iterable[str] = {"success": ("done",), "failure": ("failed",), "end": ENDED_TASK}[after.on]
+        if phase not in wanted:
+            verdict = "skipped"
+    return verdict

@@ -1,0 +1,97 @@
+"""When clocks tick: cron expressions in time zones, and fixed distances.
+
+A cron expression whose hour is `*` or `*/n` goes by elapsed time, so it ticks in both of two
+repeated hours and never in a skipped one. Any other names local times of day: one that a clock
+change skips runs at the next valid instant (`gap: next`), a repeated one once (`repeat: first`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from counterpoint.model.trigger import Clock, Cron, Every
+
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+
+def next_tick(clock: Clock, after: datetime) -> datetime | None:
+    """The first tick later than `after`, in UTC; None if there is none in the next 50 years."""
+    if isinstance(clock, Every):
+        if after < clock.start:
+            return clock.start
+        return clock.start + ((after - clock.start) // clock.period + 1) * clock.period
+    return next((tick for tick in _ticks(clock, after) if tick > after), None)
+
+
+def cron_mistake(expression: str) -> str | None:
+    """What is wrong with a cron expression; None if nothing is."""
+    from cronsim import CronSimError
+
+    fields = ALIASES.get(expression, expression).split()
+    if len(fields) != 5:
+        return f"five fields (minute hour day month weekday) or one of {', '.join(ALIASES)} were expected"
+    try:
+        next_tick(Cron(expression, "UTC"), datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def _ticks(clock: Cron, after: datetime) -> Iterator[datetime]:
+    """Ticks in ascending order, from shortly before `after` on."""
+    from cronsim import CronSim  # here, because many scores have no clock
+
+    expression = ALIASES.get(clock.expression, clock.expression)
+    zone = _zone(clock.timezone)
+    if expression.split()[1].startswith("*"):
+        for tick in CronSim(expression, after.astimezone(zone)):
+            yield tick.astimezone(UTC)
+        return
+    # A day earlier, because a tick before `after` may be moved behind it by a gap.
+    start = after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)
+    previous: datetime | None = None
+    repeated: list[datetime] = []
+    for local in CronSim(expression, start):
+        first = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+        second = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
+        is_skipped = first.astimezone(zone).replace(tzinfo=None) != local
+        if is_skipped:
+            if clock.gap == "skip":
+                continue
+            # Both folds of a skipped time are wrong by the gap, on either side; its end lies between.
+            first = _end_of_gap(zone, second, first)
+        while repeated and repeated[0] < first:
+            yield (previous := repeated.pop(0))
+        if first != previous:
+            yield (previous := first)
+        if clock.repeat == "both" and second > first and not is_skipped:
+            repeated.append(second)
+
+
+def _end_of_gap(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
+    """The instant at which the zone's offset changes between two instants, to the second."""
+    low, high = min(low, high), max(low, high)
+    offset = low.astimezone(zone).utcoffset()
+    while high - low > timedelta(seconds=1):
+        middle = low + (high - low) / 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            low = middle
+        else:
+            high = middle
+    return high.replace(microsecond=0)
