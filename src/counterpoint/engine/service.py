@@ -142,10 +142,14 @@ class StreamMessage(Struct, frozen=True, kw_only=True):
 
 
 class Service(Protocol):
-    """A running engine, as its entry points see it. `history` answers questions about the past."""
+    """A running engine, as its entry points see it."""
 
-    history: History
     max_event_bytes: int
+
+    @property
+    def history(self) -> History:
+        """Questions about the past."""
+        ...
 
     @property
     def ready(self) -> bool:
@@ -240,6 +244,10 @@ class Service(Protocol):
 
     def stream(self, *, after: int | None = None) -> AsyncIterator[StreamMessage]:
         """Committed facts from now on, or after a seq; a slow reader gets a gap, never blocks the engine."""
+        ...
+
+    async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
+        """Committed facts with a seq above `after`, oldest first."""
         ...
 
     async def logs(

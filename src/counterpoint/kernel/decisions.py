@@ -141,10 +141,11 @@ class StartAttempt(Decision, frozen=True, tag="StartAttempt"):
 
 
 class LookAttempt(Decision, frozen=True, tag="LookAttempt"):
-    """Ask a deferred attempt's tool again."""
+    """Ask a deferred attempt's tool again, on a host that is there now."""
 
     attempt: str
     look: int
+    host: str
     callback: Any = None
 
 

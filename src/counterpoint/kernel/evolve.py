@@ -7,7 +7,7 @@ to write anew (`state.written`); both mean nothing after the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Any
 
@@ -29,6 +29,7 @@ from counterpoint.kernel.state import (
     State,
     TaskState,
     Touched,
+    Written,
     from_document,
     settled,
 )
@@ -260,8 +261,10 @@ def attempt_lost(state: State, event: e.AttemptLost) -> None:
 
 def deliver(state: State, decision: d.Deliver) -> None:
     change = decision.change
-    state.changes = max(state.changes, change.number)
-    state.written.changes.setdefault(change.number, change)
+    if change.number > state.changes:
+        # A change of our own; an accepted or replayed event is on record already, with its payload.
+        state.changes = change.number
+        state.written.changes[change.number] = change
     for item in decision.items:
         state.items = item.number
         lane = (item.pipeline, item.partition, item.key)
@@ -376,6 +379,7 @@ def start_attempt(state: State, decision: d.StartAttempt) -> None:
 def look_attempt(state: State, decision: d.LookAttempt) -> None:
     attempt = state.attempts[decision.attempt]
     attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
+    attempt.host, attempt.called_back = decision.host, decision.callback
 
 
 def stop_attempt(state: State, decision: d.StopAttempt) -> None:
@@ -631,10 +635,24 @@ def expect_tick(state: State, pipeline: str, source: int) -> None:
             heappush(state.ticks_to_come, (tick, pipeline, source))
 
 
-def load(document: Document) -> State:
-    """State from a snapshot, with its queue and agenda built."""
-    state = from_document(document)
+def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision]) -> State:
+    """State from a snapshot (None: from the beginning) and the facts after it.
+
+    Its agenda asks for every lane and run to be looked at anew, so that the next step finds
+    whatever the step that was cut off had yet to find.
+    """
+    state = from_document(document) if document is not None else State()
     rebuild_queue(state)
+    _expect_moments(state)
+    for fact in facts:
+        evolve(state, fact)
+    state.agenda, state.rests, state.touched, state.written = [], [], Touched(), Written()
+    _expect_moments(state)
+    return state
+
+
+def _expect_moments(state: State) -> None:
+    """Fill the agenda from what is stored."""
     for attempt in state.attempts.values():
         if attempt.deadline is not None:
             state.remember(attempt.deadline, "timeout", attempt.attempt)
@@ -649,9 +667,7 @@ def load(document: Document) -> State:
             if task.phase == "resting" and task.not_before is not None:
                 heappush(state.rests, (task.not_before, run.run, name))
     for lane in state.backlogs:
-        # Windows and rests: looked at once now, which asks for the right moment again.
         state.remember(state.at, "lane", "\x1f".join(lane))
-    return state
 
 
 def announce(

@@ -136,6 +136,7 @@ class Attempt(Struct):
     external_id: str = ""
     note: str = ""
     carry: dict[str, Any] = field(default_factory=dict)
+    called_back: Any = None
     stopping: str = ""
 
 

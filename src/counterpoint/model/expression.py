@@ -6,9 +6,21 @@ An expression sees one variable, `event`: the change as a CloudEvent, its payloa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+#: Names that CEL itself knows: its types, and the prefixes of its functions.
+_CEL_NAMES = frozenset(
+    {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"}
+    | {"base64", "google", "math", "optional", "sets", "strings"}
+)
+#: Where a macro names its variable: `event.data.rows.all(row, row > 0)`.
+_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_SYNTAX_ERROR = re.compile(
+    r"<input>:(?P<line>\d+):(?P<column>\d+): Syntax error: (?P<what>.*?)(?: expecting |\n|$)"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -19,12 +31,20 @@ def _program(source: str) -> Any:
 
 
 def check(source: str) -> str | None:
-    """What is wrong with the expression's syntax, in one line; None if it parses."""
+    """What is wrong with the expression, in one line; None if it parses and knows its variables."""
     try:
-        _program(source)
+        variables = set(_program(source).variables())
     except ValueError as error:
-        return " ".join(str(error).split("\n")[0].split())[:300]
-    return None
+        return _brief(error)
+    unknown = sorted(variables - {"event"} - _CEL_NAMES - set(_BOUND.findall(source)))
+    return f"only `event` is known here, not {unknown[0]!r}" if unknown else None
+
+
+def _brief(error: ValueError) -> str:
+    """A syntax error without the parser's list of everything it would have taken."""
+    found = _SYNTAX_ERROR.search(str(error))
+    said = f"{found['what']} at {found['line']}:{found['column']}" if found else str(error)
+    return " ".join(said.split())[:300]
 
 
 def evaluate(source: str, event: Mapping[str, Any]) -> Any:

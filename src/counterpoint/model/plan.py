@@ -50,8 +50,12 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the plan's content: the same for the same plan on any machine."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """SHA-256 over the plan's content, its folders included. Where a file declares what does not count."""
+        placeless = {
+            name: msgspec.structs.replace(pipeline, where="") for name, pipeline in self.pipelines.items()
+        }
+        content = msgspec.structs.replace(self, pipelines=placeless)
+        return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
     @cached_property
     def subscribers(self) -> dict[str, tuple[tuple[str, int, Source], ...]]:

@@ -129,6 +129,8 @@ class Store(Protocol):
 
         Raises:
             LeadershipLost: another engine leads, and `wait` is false.
+            StoreUnavailable: the store does not answer, and `wait` is false.
+            Mistake: waiting will not help: a newer release has used the store, or it refuses us.
         """
         ...
 
@@ -136,8 +138,10 @@ class Store(Protocol):
         """Commit the transaction durably.
 
         Raises:
-            LeadershipLost: a newer epoch was taken.
+            LeadershipLost: this store does not lead under that epoch (any more).
             StoreUnavailable: the outcome is unknown.
+            StoreError: the facts do not follow the journal's last one, or an event's identity is taken; nothing
+                was written.
         """
         ...
 

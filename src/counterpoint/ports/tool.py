@@ -21,6 +21,8 @@ class Context(Struct, frozen=True, kw_only=True):
         carry: what the tool asked to get back when it answered *not yet*; None at the start.
         callback: the body of the call-back that ended the wait; None without one.
         callback_url: where the remote side may call back.
+        stopping: the deferred attempt is to be stopped: prepare what ends the remote job, or the
+            empty invocation where there is nothing to end.
     """
 
     folder: str
@@ -30,6 +32,7 @@ class Context(Struct, frozen=True, kw_only=True):
     carry: dict[str, Any] | None = None
     callback: Any = None
     callback_url: str = ""
+    stopping: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -53,10 +56,17 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class SpecMistake(Struct, frozen=True):
-    """A mistake in a task's settings: the path below the task's own node, and what is wrong."""
+    """A mistake in a task's settings.
+
+    Attributes:
+        path: where it is, below what stands under the tool's key.
+        message: what was expected, what was found and what to do.
+        code: as in `errors.Mistake`.
+    """
 
     path: tuple[str | int, ...]
     message: str
+    code: str = "wrong-value"
 
 
 class Tool(Protocol):

@@ -46,7 +46,12 @@ def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
             if attempt is not None and attempt.deferred:
                 reason = Reason("called-back", {"message": event.message})
                 yield LookAttempt(
-                    at=state.at, reason=reason, attempt=event.attempt, look=attempt.look + 1, callback=event.data
+                    at=state.at,
+                    reason=reason,
+                    attempt=event.attempt,
+                    look=attempt.look + 1,
+                    host=state.host() or attempt.host,
+                    callback=event.data,
                 )
 
 
@@ -111,7 +116,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 attempt = state.attempts.get(ref)
                 if attempt is not None and attempt.deferred and attempt.look_at and attempt.look_at <= state.at:
                     reason = Reason("time-to-look", {"note": attempt.note})
-                    yield LookAttempt(at=state.at, reason=reason, attempt=ref, look=attempt.look + 1)
+                    host = state.host() or attempt.host
+                    yield LookAttempt(at=state.at, reason=reason, attempt=ref, look=attempt.look + 1, host=host)
             case "raise":
                 yield from _raise(state, ref)
             case "confirm":

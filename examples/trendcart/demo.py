@@ -1,0 +1,453 @@
+"""Three days at TrendCart, played in under a minute: `python examples/trendcart/demo.py`.
+
+It works on a copy of this folder (`work/`), starts the services that stand in for others, then
+`counterpoint up`, and tells it what happens in the world. It never tells a pipeline to run.
+What you see are the engine's own decisions, as they are committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "world"))
+from clicks import drop_clicks  # noqa: E402, a script's own folder comes first
+
+SEED = 2801  # with it the service is busy at first, and slow on the second day
+LONGEST_S = 30.0  # for one day of the story
+#: Facts worth showing: their sign and colour. The journal has them all.
+SHOWN = {
+    "EventAccepted": ("→", "blue"),
+    "AdmitRun": ("▶", "cyan"),
+    "RetryTask": ("↻", "yellow"),
+    "FailTask": ("✗", "red"),
+    "AssetPublished": ("◆", "green"),
+    "FinishRun": ("■", "bold"),
+    "RestSubscription": ("…", "yellow"),
+}
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Trouble(Exception):
+    """The story cannot go on; the message says why."""
+
+
+def main() -> int:
+    """Play the story; 0 if it went as it should."""
+    parser = argparse.ArgumentParser(description="Three days at TrendCart, on a real engine.")
+    parser.add_argument("--folder", type=Path, default=HERE / "work", help="where to work; it is made anew")
+    folder = parser.parse_args().folder.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    try:
+        with ExitStack() as stack:
+            make_anew(folder)
+            world = stack.enter_context(start_world(folder))
+            engine = stack.enter_context(start_engine(folder, world))
+            tell(began, world, engine)
+    except Trouble as trouble:
+        console.print(f"\n[bold red]The demo failed:[/] {escape(str(trouble))}")
+        for line in last_lines(folder / "engine.log"):
+            console.print(f"  | {escape(line)}")
+        console.print(f"Logs: {folder}/*.log, and those of the tasks below {folder}/.counterpoint/")
+        return 1
+    console.print(f"\nDone in {time.monotonic() - began:.0f} s. Nothing is left running.")
+    return 0
+
+
+# --- the story -------------------------------------------------------------------------------------------
+
+
+def tell(began: float, world: World, engine: Engine) -> None:
+    """The three days, and what came of them."""
+    watcher = Watcher(engine, began)
+
+    heading("Monday, a usual day: the shop closes, clicks land, finance is late with its rates")
+    day_passes(world, engine, date(2026, 3, 2), fx_late_s=3)
+    watcher.until_refreshed(1)
+
+    heading("Tuesday, a campaign: ten times the clicks do not fit into memory")
+    day_passes(world, engine, date(2026, 3, 3), clicks_times=10)
+    watcher.until_refreshed(2)
+
+    heading("Wednesday, a bad batch: a new release of the shop writes prices in cents")
+    day_passes(world, engine, date(2026, 3, 4), in_cents=True)
+    watcher.until(lambda: watcher.finished("ingest-orders", "failed") == 1, "a gate stops the bad batch")
+    watcher.until(lambda: watcher.finished("fx-rates") == watcher.finished("web-events") == 3, "the others go on")
+    say(f"Why are there no new marts? {engine.why('build-marts')}")
+    say("The shop puts the prices right and sends the day again.")
+    world.shop("corrections", day="2026-03-04")
+    engine.emit("shop.day.corrected", day="2026-03-04")
+    watcher.until_refreshed(3)
+
+    watcher.until(engine.is_idle, "everything settles")
+    watcher.stop()
+    conclude(world, engine)
+
+
+def day_passes(
+    world: World, engine: Engine, day: date, *, clicks_times: int = 1, in_cents: bool = False, fx_late_s: float = 0
+) -> None:
+    """What happens in the world on one day. Three teams say so, in no agreed order."""
+    name = day.isoformat()
+    world.shop("days", day=name, in_cents=in_cents)
+    engine.emit("shop.day.closed", day=name)
+    clicks, count = drop_clicks(world.folder / "landing", day, times=clicks_times)
+    engine.emit("web.clicks.landed", file=str(clicks), clicks=count)
+    if fx_late_s:
+        time.sleep(fx_late_s)
+        say(f"Why does fx-rates not go on? {engine.why('fx-rates')}")
+    say("Finance drops fx_rates.csv.")
+    world.drop_rates(day)
+
+
+def heading(text: str) -> None:
+    """A chapter of the story."""
+    console.print(f"\n[bold]── {escape(text)}[/]")
+
+
+def say(text: str) -> None:
+    """What the narrator has to add."""
+    console.print(f"         [bold]{escape(text)}[/]")
+
+
+# --- the world around ------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """The teams and services around us: the shop, finance, the ingestion service, the BI tool."""
+
+    folder: Path
+    saas: str
+    bi: str
+
+    def shop(self, what: str, **body: Any) -> None:
+        """Something happens in the shop."""
+        ask("POST", f"{self.saas}/shop/{what}", body)
+
+    def drop_rates(self, day: date) -> None:
+        """Finance writes the day's exchange rates, whole at once."""
+        partial = self.folder / "landing" / "fx_rates.partial"
+        partial.write_text(f"day,currency,eur\n{day},GBP,{1.14 + day.day / 1000:.3f}\n{day},USD,0.921\n")
+        partial.rename(partial.with_suffix(".csv"))
+
+    def dashboard(self) -> Any:
+        """What the dashboard shows now."""
+        return ask("GET", f"{self.bi}/dashboard")
+
+
+def make_anew(folder: Path) -> None:
+    """Copy this folder's files, in place of what an earlier demo left."""
+    if folder.exists() and not (folder / "score.yaml").exists():
+        raise Trouble(f"{folder} is there and is no earlier demo's; name another with --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    ignored = shutil.ignore_patterns(
+        "work", ".*", "__pycache__", "target", "logs", "*.duckdb", "landing", "demo.py"
+    )
+    shutil.copytree(HERE, folder, ignore=ignored)
+
+
+@contextmanager
+def start_world(folder: Path) -> Iterator[World]:
+    """Start the stand-ins; they end with the pipe on their standard input, so also if we are killed."""
+    with stand_in(folder, "saas.py", "--seed", str(SEED)) as saas, stand_in(folder, "bi.py") as bi:
+        yield World(folder, saas, bi)
+
+
+@contextmanager
+def stand_in(folder: Path, script: str, *more: str) -> Iterator[str]:
+    """Start one of them on a free port, and give its address."""
+    url_file = folder / f"{script}.url"
+    with (folder / f"{script}.log").open("w") as log:
+        argv = [sys.executable, f"world/{script}", "--port", "0", "--url-file", str(url_file), *more]
+        process = subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    try:
+        wait_for(url_file.exists, process, f"world/{script} did not start")
+        yield url_file.read_text()
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        end(process)
+
+
+# --- the engine ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Engine:
+    """A running `counterpoint up`, by its API."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def emit(self, type_: str, **data: Any) -> None:
+        """Tell it what happened, as a CloudEvent."""
+        event = {
+            "specversion": "1.0",
+            "id": f"{type_}/{time.time_ns()}",
+            "source": "demo",
+            "type": type_,
+            "data": data,
+        }
+        ask("POST", f"{self.url}/api/v1/events", event)
+
+    def why(self, name: str) -> str:
+        """Why something is as it is, in one line."""
+        return " ".join(ask("GET", f"{self.url}/api/v1/why/{name}")["lines"][:2])
+
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return all(pipeline["state"] == "idle" for pipeline in self.status()["pipelines"])
+
+    def status(self) -> Any:
+        """Everything now."""
+        return ask("GET", f"{self.url}/api/v1/status")
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every fact, oldest first."""
+        facts: list[dict[str, Any]] = []
+        cursor = 0
+        while cursor is not None:
+            page = ask("GET", f"{self.url}/api/v1/journal?limit=500&cursor={cursor}")
+            facts, cursor = facts + page["rows"], page["next"]
+        return facts
+
+
+@contextmanager
+def start_engine(folder: Path, world: World) -> Iterator[Engine]:
+    """Start `counterpoint up` on the copied score, which is told where the stand-ins listen."""
+    score = folder / "score.yaml"
+    text = (
+        score.read_text().replace("http://127.0.0.1:8781", world.saas).replace("http://127.0.0.1:8782", world.bi)
+    )
+    score.write_text(text)
+    with (folder / "engine.log").open("w") as log:
+        argv = [str(Path(sys.executable).parent / "counterpoint"), "up", "--listen", "127.0.0.1:0"]
+        # A session of its own: an interrupt from the terminal reaches the demo alone, which ends things in order.
+        process = subprocess.Popen(
+            argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    note = folder / ".counterpoint" / "server.json"  # where it serves: `up` says so when it is ready
+    try:
+        wait_for(note.exists, process, "counterpoint up did not become ready")
+        yield Engine(json.loads(note.read_text())["url"], process)
+    finally:
+        end(process)
+        end_worker_host(folder / ".counterpoint" / "host" / "lock")
+
+
+def end_worker_host(lock: Path) -> None:
+    """End the process under which tasks run; without an engine it would do so by itself after a minute."""
+    if not lock.exists():
+        return
+    with lock.open() as file:
+        deadline = time.monotonic() + 8
+        while not is_free(file) and time.monotonic() < deadline:  # it holds the lock as long as it lives
+            pid = int(file.read().split()[0])
+            file.seek(0)
+            os.kill(pid, signal.SIGTERM)
+            time.sleep(0.1)
+
+
+def is_free(lock: TextIO) -> bool:
+    """Whether nobody holds a lock file."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Watcher:
+    """Follows the engine's stream, shows what matters, and waits for what should come."""
+
+    def __init__(self, engine: Engine, began: float) -> None:
+        self.engine = engine
+        self.began = began
+        self.facts: list[dict[str, Any]] = []
+        self.changed = threading.Condition()
+        self.stopped = False
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def finished(self, pipeline: str, phase: str = "succeeded") -> int:
+        """How many runs of a pipeline ended so."""
+        ends = [f for f in self.facts if f["kind"] == "FinishRun" and f["pipeline"] == pipeline]
+        return sum(fact["fact"]["phase"] == phase for fact in ends)
+
+    def until_refreshed(self, times: int) -> None:
+        """Wait until the dashboard was refreshed so many times."""
+        self.until(lambda: self.finished("refresh-dashboard") == times, f"refresh {times} of the dashboard")
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something; what must not happen ends the demo."""
+        deadline = time.monotonic() + LONGEST_S
+        with self.changed:
+            while not condition():
+                if self.engine.process.poll() is not None:
+                    raise Trouble(f"counterpoint up ended with code {self.engine.process.returncode}")
+                if time.monotonic() > deadline:
+                    raise Trouble(f"not within {LONGEST_S:.0f} s: {what}. {self.engine.why('build-marts')}")
+                self.changed.wait(0.2)
+
+    def stop(self) -> None:
+        """Show nothing any more."""
+        self.stopped = True
+
+    def _follow(self) -> None:
+        request = urllib.request.Request(f"{self.engine.url}/api/v1/stream?after=0")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as stream:
+                for line in stream:
+                    if line.startswith(b"data: ") and not self.stopped:
+                        self._take(json.loads(line.removeprefix(b"data: ")))
+        except (OSError, http.client.HTTPException):
+            return  # the engine has ended; whoever waits notices by its process
+
+    def _take(self, fact: dict[str, Any]) -> None:
+        with self.changed:
+            self.facts.append(fact)
+            self.changed.notify_all()
+        if fact["kind"] in SHOWN:
+            sign, style = SHOWN[fact["kind"]]
+            console.print(f"{time.monotonic() - self.began:6.1f} s [{style}]{sign}[/] {escape(fact['text'])}")
+
+
+# --- what came of it -------------------------------------------------------------------------------------
+
+
+def conclude(world: World, engine: Engine) -> None:
+    """Say what was built, how long hand-offs took, what failed, and where to look next."""
+    facts = engine.journal()
+    dashboard = world.dashboard()
+
+    heading("What was built")
+    built = Table("asset", "version", "label", "rows")
+    for asset in engine.status()["assets"]:
+        built.add_row(asset["asset"], str(asset["seq"]), asset["label"], str(asset["metadata"].get("rows", "")))
+    console.print(built)
+    tile = Table("day", "orders", "GMV, EUR", "returned, EUR", "sessions", "bought")
+    for gmv, funnel in zip(dashboard["gmv"], dashboard["funnel"], strict=False):
+        money = f"{gmv['gmv_eur']:,.0f}", f"{gmv['returns_eur']:,.0f}"
+        tile.add_row(
+            gmv["day"], str(gmv["orders"]), *money, f"{funnel['sessions']:,}", f"{funnel['conversion']:.1%}"
+        )
+    console.print(f"The dashboard, refreshed {dashboard['refreshes']} times:")
+    console.print(tile)
+
+    heading("How long each hand-off took")
+    console.print("From the last thing a run waited for to the start of its first task's process:")
+    table = Table("pipeline", "started because of", "runs", "median", "longest")
+    for (pipeline, because), waits in hand_offs(facts).items():
+        median = sorted(waits)[len(waits) // 2]
+        table.add_row(pipeline, because, str(len(waits)), f"{median * 1000:.0f} ms", f"{max(waits) * 1000:.0f} ms")
+    console.print(table)
+
+    heading("What failed, and was handled")
+    for fact in facts:
+        if fact["kind"] in ("RetryTask", "FailTask", "RestSubscription"):
+            console.print(f"  {escape(fact['text'])}")
+
+    heading("Where to look next")
+    console.print(f"  cd {world.folder}")
+    for command, about in (
+        ("counterpoint up", "go on where the demo ended (in a second terminal: the lines below)"),
+        ("counterpoint status", "every pipeline and why it is as it is"),
+        ("counterpoint runs", "what ran; `counterpoint show RUN` and `counterpoint logs RUN` tell more"),
+        ("counterpoint why build-marts", "what it waits for"),
+    ):
+        console.print(f"  {command:30}# {about}")
+    console.print(f"  {HERE / 'score.yaml'} declares all of it.")
+
+
+def hand_offs(facts: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """(pipeline, what it was started by last) -> seconds from that change to its run's first process."""
+    delivered: dict[int, tuple[float, str]] = {}  # item -> when its change was committed, and of what
+    waiting: dict[
+        str, tuple[float, str, str]
+    ] = {}  # admitted run -> the same of its newest item, and its pipeline
+    found: dict[tuple[str, str], list[float]] = {}
+    for fact in (each["fact"] | {"kind": each["kind"], "at": each["at"]} for each in facts):
+        match fact["kind"]:
+            case "Deliver":
+                for item in fact["items"]:
+                    delivered[item["number"]] = seconds(fact["at"]), item["subject"].partition(":")[2]
+            case "AdmitRun":
+                at, subject = max(delivered[number] for number in fact["items"])
+                waiting[fact["run"]] = at, subject, fact["run"].partition("#")[0]
+            case "AttemptEnded" if (run := fact["attempt"].partition("/")[0]) in waiting and fact.get("started"):
+                at, subject, pipeline = waiting.pop(run)
+                found.setdefault((pipeline, subject), []).append(seconds(fact["started"]) - at)
+    return found
+
+
+# --- small things ----------------------------------------------------------------------------------------
+
+
+def ask(method: str, url: str, body: Any = None) -> Any:
+    """Send JSON, get JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise Trouble(f"{method} {url} answered {error.code}: {error.read().decode(errors='replace')}") from error
+    except OSError as error:
+        raise Trouble(f"{method} {url}: {error}") from error
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], otherwise: str) -> None:
+    """Wait until a process is ready."""
+    deadline = time.monotonic() + 15
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise Trouble(otherwise)
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started; by force if it takes too long."""
+    process.terminate()
+    try:
+        process.wait(timeout=8)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def last_lines(file: Path) -> list[str]:
+    """The end of a log; empty if there is none."""
+    return file.read_text(errors="replace").splitlines()[-8:] if file.exists() else []
+
+
+def seconds(moment: str) -> float:
+    """A moment as the API writes it, as seconds."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`command`: a program with its arguments, as any crontab line has them."""
+
+from __future__ import annotations
+
+import shlex
+
+from counterpoint.adapters.tools.settings import FLAG, Either, Field, Many, Record, converted, text
+from counterpoint.adapters.tools.translation import TableTool, run_command
+from counterpoint.model.pipeline import Task
+from counterpoint.ports.executor import Invocation
+from counterpoint.ports.tool import Context
+
+
+def _splittable(line: str) -> str:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ValueError(f"a command was expected, {line!r} cannot be split: {error}") from None
+    if not words:
+        raise ValueError("a command was expected, an empty text was found")
+    return line
+
+
+class CommandTool(TableTool):
+    """Runs a program; a text is split as a shell would, but only `shell: true` starts a shell."""
+
+    name = "command"
+    table = Record(
+        {
+            "run": Field(
+                Either((converted(_splittable, "a command"), Many(text()))),
+                "The command, as a text or as a list of words.",
+                required=True,
+            ),
+            "shell": Field(FLAG, "Hand the text to /bin/sh: pipes, globs and variables work."),
+        },
+        short="run",
+    )
+
+    def prepare(self, task: Task, context: Context) -> Invocation:
+        """The words of the command, or the shell with the text."""
+        run = task.spec["run"]
+        if task.spec.get("shell"):
+            # -e: a step of a script that fails must not be hidden by the next one.
+            return run_command(("/bin/sh", "-ec", run if isinstance(run, str) else shlex.join(run)), task, context)
+        return run_command(shlex.split(run) if isinstance(run, str) else run, task, context)

@@ -1,0 +1,75 @@
+"""Lines to `COUNTERPOINT_OUTPUT`, and the two answers that are more than an exit code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from counterpoint.errors import MissingExtra
+
+
+class Failed(Exception):
+    """The task has failed; the message is for the person who looks at it.
+
+    Args:
+        failure: the kind of failure, as in `model.pipeline.FAILURE_KINDS`.
+    """
+
+    def __init__(self, detail: str, *, failure: str = "error") -> None:
+        self.detail, self.failure = detail, failure
+        super().__init__(detail)
+
+
+def answering(run: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Let a runtime function end by raising `Failed`, which becomes its answer and a line of its log."""
+
+    @functools.wraps(run)
+    def answered(arguments: dict[str, Any]) -> None:
+        try:
+            run(arguments)
+        except Failed as error:
+            failure, detail = error.failure, error.detail
+        except MissingExtra as error:
+            failure, detail = "error", str(error)
+        else:
+            return
+        say(detail)
+        write("answer", state="failed", failure=failure, detail=detail)
+
+    return answered
+
+
+def write(kind: str, **fields: Any) -> None:
+    """Append one line, whole: a reader never sees half of it."""
+    line = json.dumps({"kind": kind} | fields, default=str)
+    with Path(os.environ["COUNTERPOINT_OUTPUT"]).open("ab", buffering=0) as output:
+        output.write(line.encode() + b"\n")
+
+
+def say(text: str) -> None:
+    """Print to the log."""
+    print(text, flush=True)  # noqa: T201 - standard output is the attempt's log
+
+
+def not_yet(
+    look_after_s: float,
+    detail: str = "",
+    *,
+    callback: bool = False,
+    external_id: str = "",
+    carry: Mapping[str, Any] | None = None,
+) -> None:
+    """Answer *not yet*: look again after so many seconds, or when a call-back comes."""
+    write(
+        "answer",
+        state="not-yet",
+        look_after_s=look_after_s,
+        detail=detail,
+        callback=callback,
+        external_id=external_id,
+        carry=dict(carry or {}),
+    )

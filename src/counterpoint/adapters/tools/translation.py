@@ -1,0 +1,106 @@
+"""What all tools share: settings read by a table, invocations with their variables, ends by their lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from counterpoint.adapters.tools.lines import read_lines
+from counterpoint.adapters.tools.settings import Kind
+from counterpoint.model.pipeline import Secret, Task
+from counterpoint.ports.executor import Ended, Invocation
+from counterpoint.ports.tool import Answer, Context, SpecMistake
+
+#: Variables in which a runtime function gets its secrets.
+SECRET_VARIABLE = "COUNTERPOINT_SECRET_"  # noqa: S105 - the name of a variable, not a secret
+
+
+class TableTool:
+    """A tool whose settings are one table. Subclasses say its name, its table and how to prepare.
+
+    Attributes:
+        wrap: the settings' only key where the table does not describe a mapping; else "".
+    """
+
+    name: str
+    table: Kind
+    wrap = ""
+
+    def read_spec(self, node: Any) -> tuple[dict[str, Any], Sequence[SpecMistake]]:
+        """Turn what stands under the tool's key in a score into settings, with every mistake found."""
+        mistakes: list[SpecMistake] = []
+        settings = self.table.read(node, (), mistakes)
+        return ({self.wrap: settings} if self.wrap else settings), mistakes
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of what may stand under the tool's key."""
+        return self.table.schema()
+
+    def read(self, task: Task, ended: Ended) -> Answer:
+        """What the end of the invocation means."""
+        return read_lines(ended)
+
+
+def run_command(argv: Sequence[str], task: Task, context: Context) -> Invocation:
+    """An invocation of a program."""
+    return Invocation(argv=tuple(argv), **_surroundings(task, context))
+
+
+def call_function(
+    function: str,
+    arguments: Mapping[str, Any],
+    task: Task,
+    context: Context,
+    *,
+    python: str = "",
+    paths: Sequence[str] = (),
+) -> Invocation:
+    """An invocation of a Python function."""
+    return Invocation(
+        function=function,
+        arguments=dict(arguments),
+        python=python,
+        paths=tuple(paths),
+        **_surroundings(task, context),
+    )
+
+
+def call_runtime(name: str, task: Task, context: Context, **more: Any) -> Invocation:
+    """An invocation of `runtime/NAME.py:run` with the task's settings and what looking again needs.
+
+    A secret's reference becomes the name of a variable; only the host puts its value there.
+    """
+    secrets: dict[str, Secret] = {}
+    arguments = {
+        "spec": _with_variables(task.spec, secrets),
+        "look": context.look,
+        "carry": context.carry or {},
+        "callback": context.callback,
+        "callback_url": context.callback_url,
+        "stopping": context.stopping,
+        "attempt": context.attempt,
+        "writes": json.loads(context.env.get("COUNTERPOINT_WRITES", "[]")),
+        **more,
+    }
+    surroundings = _surroundings(task, context)
+    surroundings["env"].update(secrets)
+    return Invocation(
+        function=f"counterpoint.adapters.tools.runtime.{name}:run", arguments=arguments, **surroundings
+    )
+
+
+def _surroundings(task: Task, context: Context) -> dict[str, Any]:
+    return {"folder": context.folder, "env": {**context.env, **task.env}, "memory": task.memory}
+
+
+def _with_variables(node: Any, secrets: dict[str, Secret]) -> Any:
+    if isinstance(node, Mapping):
+        if "secret" in node and isinstance(node["secret"], str) and set(node) <= {"secret", "prefix"}:
+            variable = f"{SECRET_VARIABLE}{len(secrets)}"
+            secrets[variable] = Secret(node["secret"])
+            return {"variable": variable, "prefix": node.get("prefix", "")}
+        return {key: _with_variables(value, secrets) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_with_variables(value, secrets) for value in node]
+    return node

@@ -1,0 +1,150 @@
+"""Declare: from the files of a score to a plan, with every mistake at once.
+
+The way of a score: text -> nodes with their places (`yaml.py`, `python.py`) -> values by the table
+of the format (`format.py`, read by `kinds.py`) -> a plan, checked as a whole (`links.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from counterpoint.engine.declare.document import Node
+from counterpoint.engine.declare.format import score_format
+from counterpoint.engine.declare.links import check_links
+from counterpoint.engine.declare.notations import is_timezone
+from counterpoint.engine.declare.pages import reference, schema
+from counterpoint.engine.declare.python import read_python
+from counterpoint.engine.declare.reading import Reading, Reported
+from counterpoint.engine.declare.yaml import read_yaml
+from counterpoint.errors import DeclarationError
+from counterpoint.model.plan import DEFAULT_WAITS, Plan
+from counterpoint.ports.tool import Tool
+
+__all__ = ["declare", "declare_text", "reference", "schema"]
+
+#: Sections whose names are unique over all files of a plan.
+_SECTIONS = ("pools", "events", "assets", "pipelines", "classes")
+
+
+class _Document(Struct):
+    """A score as it was written, with the folder its tasks run in."""
+
+    root: Node
+    folder: Path
+
+
+def declare(paths: Sequence[Path], tools: Mapping[str, Tool]) -> Plan:
+    """Read score files, YAML or Python, as one plan.
+
+    Args:
+        tools: key of a task -> the tool that carries it out.
+
+    Raises:
+        DeclarationError: something is wrong; it carries every mistake, in the order of the files.
+    """
+    reading = Reading()
+    documents: list[_Document] = []
+    for path in paths:
+        reading.files.append(str(path))
+        try:
+            documents += _load(path, reading)
+        except Reported:
+            continue
+    return _plan(documents, tools, reading)
+
+
+def declare_text(text: str, *, name: str = "score.yaml", folder: Path, tools: Mapping[str, Tool]) -> Plan:
+    """Read one score from text, as if it stood in a file of that name in that folder.
+
+    Raises:
+        DeclarationError: as for `declare`.
+    """
+    reading = Reading()
+    try:
+        documents = [_Document(read_yaml(text, name, reading), folder.absolute())]
+    except Reported:
+        documents = []
+    return _plan(documents, tools, reading)
+
+
+def _load(path: Path, reading: Reading) -> list[_Document]:
+    folder = path.absolute().parent
+    place = Node(None, str(path), 1)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        message = f"a score was expected, the file cannot be read ({error.strerror}); check path and permissions"
+        raise reading.refuse(place, message, "unreadable") from error
+    if path.suffix == ".py":
+        return [_Document(root, folder) for root in read_python(path, reading)]
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place.line = raw.count(b"\n", 0, error.start) + 1
+        message = "text in UTF-8 was expected, other bytes were found; save the file as UTF-8"
+        raise reading.refuse(place, message, "unreadable") from error
+    return [_Document(read_yaml(text, str(path), reading), folder)]
+
+
+def _plan(documents: Sequence[_Document], tools: Mapping[str, Tool], reading: Reading) -> Plan:
+    form = score_format(tools)
+    declared = _declared(documents, reading)
+    scores: list[dict[str, Any]] = []
+    for document in documents:
+        reading.folder, reading.timezone = document.folder, _timezone(document.root)
+        try:
+            scores.append(form.read(document.root, reading))
+        except Reported:
+            continue
+    sections = {name: _merged(name, scores) for name in _SECTIONS}
+    plan = Plan(
+        name=_name(documents, scores),
+        timezone=_timezone(documents[0].root) if documents else "UTC",
+        pools=sections["pools"],
+        events=sections["events"],
+        assets=sections["assets"],
+        pipelines=sections["pipelines"],
+        waits=DEFAULT_WAITS | sections["classes"],
+    )
+    check_links(plan, declared, reading)
+    if reading.mistakes:
+        raise DeclarationError(reading.mistakes)
+    return plan
+
+
+def _declared(documents: Sequence[_Document], reading: Reading) -> dict[str, dict[str, Node]]:
+    """Section -> name -> where it is declared first; a name that is declared again is a mistake."""
+    declared: dict[str, dict[str, Node]] = {section: {} for section in _SECTIONS}
+    for document in documents:
+        for section, names in declared.items():
+            for name, node in document.root.at(section).members.items():
+                first = names.setdefault(name, node)
+                if first is not node:
+                    message = f"{name!r} stands under `{section}` again, first at {first.where}; keep one of them"
+                    reading.add(node, message, "doubled-name")
+    return declared
+
+
+def _merged(section: str, scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for score in scores:
+        for name, value in score.get(section, {}).items():
+            merged.setdefault(name, value)
+    return merged
+
+
+def _name(documents: Sequence[_Document], scores: Sequence[dict[str, Any]]) -> str:
+    names = [score["score"] for score in scores if score.get("score")]
+    if not names:
+        names = [Path(document.root.file).stem for document in documents]
+    return "+".join(dict.fromkeys(names))
+
+
+def _timezone(root: Node) -> str:
+    """The score's default time zone, known before its schedules are read."""
+    name = root.at("timezone").value
+    return name if isinstance(name, str) and is_timezone(name) else "UTC"

@@ -1,0 +1,83 @@
+"""What one reading of a plan has found so far: its mistakes, and the names that must exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from pathlib import Path
+
+from msgspec import Struct
+
+from counterpoint.engine.declare.document import Node
+from counterpoint.errors import Mistake
+
+#: Looking for the nearest of many names is slow, so only so many mistakes get one.
+_HINTS_MAX = 50
+
+
+class Reported(Exception):
+    """A mistake is on the list already, and there is no value to go on with."""
+
+
+class Use(Struct, frozen=True):
+    """A name that something else must declare."""
+
+    of: str
+    name: str
+    node: Node
+
+
+class Request(Struct, frozen=True):
+    """A request for slots of a pool."""
+
+    pool: str
+    slots: int
+    node: Node
+
+
+class Reading:
+    """Collects what is found while documents are read.
+
+    Attributes:
+        files: the files read, in the order in which their mistakes are told.
+        folder: the folder of the score that is being read.
+        timezone: its default time zone.
+        uses: names that must be declared somewhere in the plan.
+        requests: slots asked for, to be compared with the pools when all are known.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.folder = Path()
+        self.timezone = "UTC"
+        self.uses: list[Use] = []
+        self.requests: list[Request] = []
+        self._found: list[tuple[str, int, Mistake]] = []
+        self._hints_left = _HINTS_MAX
+
+    def add(self, node: Node, message: str, code: str) -> None:
+        """Put a mistake on the list."""
+        self._found.append((node.file, node.line, Mistake(message, where=node.where, code=code)))
+
+    def refuse(self, node: Node, message: str, code: str) -> Reported:
+        """Put a mistake on the list; raise what it returns to give up on this value."""
+        self.add(node, message, code)
+        return Reported()
+
+    def hint(self, name: str, known: Collection[str], otherwise: str) -> str:
+        """`did you mean 'X'?` where there is a near name, else the other advice."""
+        if self._hints_left > 0:
+            self._hints_left -= 1
+            for near in get_close_matches(name, known, n=1):
+                return f"did you mean {near!r}?"
+        return otherwise
+
+    @property
+    def mistakes(self) -> list[Mistake]:
+        """Every mistake in the order of the files and their lines; those of one line as they were found."""
+        ranks: dict[str, int] = {}
+        for file in (*self.files, *(file for file, _, _ in self._found)):
+            ranks.setdefault(file, len(ranks))
+        in_order = sorted(self._found, key=lambda found: (ranks[found[0]], found[1]))
+        # What an alias stands for is read once for each alias: one mistake is told once.
+        return list({str(mistake): mistake for _, _, mistake in in_order}.values())

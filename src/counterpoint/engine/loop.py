@@ -1,0 +1,373 @@
+"""The engine as one supervised loop: lead, load, decide and dispatch until the store fails, then again.
+
+Nothing is ever mended in memory. When a commit fails, or may have failed, State is dropped and
+made anew from what the store holds; whoever waited for that commit is told that it is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from counterpoint.engine import facts
+from counterpoint.engine.decide import Decided, Decider, Make
+from counterpoint.engine.dispatch import Dispatcher
+from counterpoint.engine.observe import Observer
+from counterpoint.engine.service import StreamMessage
+from counterpoint.errors import LeadershipLost, StoreError, StoreUnavailable
+from counterpoint.kernel.decisions import AnyDecision, FinishRun
+from counterpoint.kernel.events import AnyEvent, HostLost, PlanDeclared, Woke
+from counterpoint.kernel.evolve import fold
+from counterpoint.kernel.explain import sentence
+from counterpoint.kernel.state import State
+from counterpoint.model.plan import Plan
+from counterpoint.ports.clock import Clock
+from counterpoint.ports.executor import Executor, Report
+from counterpoint.ports.store import EventRow, History, Row, Store, StoredFact
+from counterpoint.ports.tool import Tool
+
+log = logging.getLogger("counterpoint.engine")
+
+#: Facts between two snapshots, at least; and for each run or item that a snapshot would hold.
+SNAPSHOT_FACTS = 5_000
+#: Facts that stay in the journal behind the newest snapshot, for `why` and replay of the recent past.
+KEPT_FACTS = 200_000
+#: How long ended runs and what belongs to them stay in history.
+HISTORY = timedelta(days=30)
+#: Messages a slow reader of the stream may be behind; then it gets a gap.
+STREAM_BACKLOG = 10_000
+#: Seconds before leadership is sought again after the store failed.
+RETRY_S = 0.5
+
+
+class Backend(Store, History, Protocol):
+    """A store that also answers questions about the past; every adapter is both."""
+
+
+class Engine:
+    """One engine over one store. `run` is its whole life; `ready` says whether it leads.
+
+    Args:
+        declared: the plan of the files it was started with; None takes the store's as it is.
+        secret: key of the tokens that tasks get.
+        clock: makes the clock, given the time of the newest fact (engine time never goes back).
+        url: where tasks reach the API, asked each time because the port may be chosen late.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        executor: Executor,
+        tools: Mapping[str, Tool],
+        *,
+        clock: Callable[[datetime | None], Clock],
+        declared: Plan | None,
+        secret: bytes,
+        url: Callable[[], str] = lambda: "",
+        by: str = "up",
+        commit: str = "",
+        on_standby: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.backend, self.executor, self.tools = backend, executor, tools
+        self.clock: Clock = clock(None)
+        self.notices: list[str] = []
+        self.started = asyncio.Event()
+        self.progress: dict[str, dict[str, Any]] = {}
+        self._make_clock, self._declared, self._secret, self._url, self._by = clock, declared, secret, url, by
+        self._commit, self._on_standby = commit, on_standby
+        self._stood_by = False
+        self._decider: Decider | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._beside: set[asyncio.Task[Any]] = set()
+        self._ends: dict[str, list[asyncio.Future[str]]] = {}
+        self._readers: set[asyncio.Queue[StreamMessage | None]] = set()
+        self._snapshot_at = 0
+        self._stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it leads and accepts."""
+        return self.started.is_set() and self._decider is not None
+
+    @property
+    def decider(self) -> Decider:
+        """Who takes events now.
+
+        Raises:
+            StoreUnavailable: no store is led at the moment.
+        """
+        if self._decider is None:
+            raise StoreUnavailable("the engine does not lead (yet); try again in a moment")
+        return self._decider
+
+    @property
+    def state(self) -> State:
+        """What is going on; valid until the next await."""
+        return self.decider.state
+
+    async def run(self) -> None:
+        """Lead and work until `stop`; after a failure of the store load again and go on."""
+        while not self._stopping:
+            try:
+                await self._lead(await self._leadership())
+            except StoreError as error:
+                log.warning("leadership ended: %s", error)
+                self._notice(f"the store failed and was loaded again: {error}")
+                if not self._stopping:
+                    await asyncio.sleep(RETRY_S)
+
+    async def _leadership(self) -> int:
+        """The epoch, once no other engine leads."""
+        try:
+            return await self.backend.lead(wait=False)
+        except LeadershipLost:
+            self._stood_by = True
+            self._on_standby()
+            return await self.backend.lead()
+
+    async def stop(self) -> None:
+        """Finish the commit under way, keep a snapshot, give leadership back; attempts run on."""
+        self._stopping = True
+        if self._decider is not None:
+            self._decider.stop()
+
+    # One time of leadership.
+
+    async def _lead(self, epoch: int) -> None:
+        state, last = await self._load()
+        self.clock = self._make_clock(last)
+        decider = Decider(state, self.backend, self.clock, epoch=epoch, on_commit=self._committed)
+        observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self._progressed)
+        dispatcher = Dispatcher(
+            state,
+            self.executor,
+            self.backend,
+            self.tools,
+            url=self._url,
+            token=self.token,
+            sink=observer.take,
+        )
+        self._decider, self._dispatcher, self._epoch = decider, dispatcher, epoch
+        deciding = asyncio.create_task(decider.run(), name="decide")
+        dispatching = asyncio.create_task(self._dispatch(decider, dispatcher, observer.take), name="dispatch")
+        try:
+            await self._declare(decider)
+            await asyncio.wait({deciding, dispatching}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (deciding, dispatching):
+                if task.done():
+                    task.result()
+            await self._snapshot(state)
+        finally:
+            self.started.clear()
+            self._decider = self._dispatcher = None
+            for task in (deciding, dispatching, *self._beside):
+                task.cancel()
+            await asyncio.gather(deciding, dispatching, *self._beside, return_exceptions=True)
+            self._fail_waiters()
+            with suppress(StoreError):
+                await self.backend.release()
+
+    async def _load(self) -> tuple[State, datetime | None]:
+        """State from the newest snapshot and the facts after it, and the time of the newest fact."""
+        snapshot = await self.backend.load()
+        document = facts.decode_state(snapshot) if snapshot is not None else None
+        after = snapshot.seq if snapshot is not None else 0
+        tail: list[AnyEvent | AnyDecision] = []
+        while stored := await self.backend.read(after=after, limit=5_000):
+            tail += facts.decode_all(stored)
+            after = stored[-1].seq
+        state = fold(document, tail)
+        if state.facts != after:
+            raise AssertionError(f"the journal ends at {after}, State counts {state.facts} facts")
+        self._snapshot_at = snapshot.seq if snapshot is not None else 0
+        return state, state.at if after else None
+
+    async def _declare(self, decider: Decider) -> None:
+        """Declare the plan of the files, if it is another one."""
+        # Once: a later leadership of this engine keeps what was applied since.
+        plan, self._declared = self._declared, None
+        if plan is None or plan.digest == decider.state.digest:
+            return
+        if decider.state.digest and self._stood_by:
+            self._notice("the plan of the store is kept; the files here say otherwise (see `counterpoint apply`)")
+            return
+        await decider.submit(
+            lambda state, at, wall: PlanDeclared(
+                at=at, wall=wall, digest=plan.digest, content=plan, by=self._by, commit=self._commit
+            )
+        )
+
+    async def _dispatch(self, decider: Decider, dispatcher: Dispatcher, sink: Callable[[Report], None]) -> None:
+        """Take the hosts over, find running attempts again, then carry out decisions as they come."""
+        hosts = await self.executor.connect(epoch=decider.epoch, sink=sink)
+        state = decider.state
+        for host in [host for host in state.hosts if host not in hosts]:
+            decider.post(_host_lost(host))
+        running = [
+            (attempt.attempt, attempt.host, attempt.look)
+            for attempt in state.attempts.values()
+            if not attempt.deferred
+        ]
+        for name, _ in await self.executor.resolve(running):
+            dispatcher.place(name)
+        decider.post(lambda state, at, wall: Woke(at=at, wall=wall))
+        self.started.set()
+        await dispatcher.run()
+
+    # After each commit.
+
+    def _committed(self, decided: Sequence[Decided], recorded: Sequence[StoredFact], rows: Sequence[Row]) -> None:
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.remember([row for row in rows if isinstance(row, EventRow)])
+            dispatcher.carry_out(decided)
+        for each in decided:
+            for decision in each.decisions:
+                if isinstance(decision, FinishRun):
+                    for future in self._ends.pop(decision.run, []):
+                        if not future.done():
+                            future.set_result(decision.phase)
+        if self._readers:
+            for each in decided:
+                for number, fact in enumerate((each.event, *each.decisions)):
+                    self._tell(message(fact, each.first + number))
+        self._perhaps_snapshot()
+
+    def _perhaps_snapshot(self) -> None:
+        state = self.state
+        # In proportion to what a snapshot costs, so that it stays a small share of the work.
+        due = max(SNAPSHOT_FACTS, len(state.runs) + state.items // 100)
+        if state.facts - self._snapshot_at >= due:
+            self._snapshot_at = state.facts
+            self._later(self._keep(facts.encode_state(state)))
+
+    async def _snapshot(self, state: State) -> None:
+        if state.facts > self._snapshot_at:
+            await self._keep(facts.encode_state(state))
+
+    async def _keep(self, snapshot: Any) -> None:
+        """Save a snapshot, load it back, compare, and only then cut what lies behind it."""
+        try:
+            await self.backend.save(snapshot, epoch=self._epoch)
+            loaded = await self.backend.load()
+            if loaded is None or not await asyncio.to_thread(facts.is_faithful, loaded):
+                self._notice("a snapshot could not be loaded back as it was; the journal is not cut")
+                return
+            before = datetime.now(UTC) - HISTORY
+            await self.backend.cut(below=snapshot.seq - KEPT_FACTS, history_before=before, epoch=self._epoch)
+        except StoreError as error:
+            self._notice(f"a snapshot could not be kept: {error}")
+
+    # What others may hear.
+
+    def wait_for(self, run: str) -> asyncio.Future[str]:
+        """A future that gets the phase in which a live run ends."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(run, []).append(future)
+        return future
+
+    async def listen(self, after: int | None) -> AsyncIterator[StreamMessage]:
+        """Committed facts after a seq (None: from now on), as long as the caller wants them."""
+        queue: asyncio.Queue[StreamMessage | None] = asyncio.Queue(STREAM_BACKLOG)
+        self._readers.add(queue)
+        try:
+            seen = after
+            if seen is not None:
+                while stored := await self.backend.read(after=seen, limit=500):
+                    for each in stored:
+                        yield message(facts.decode(each), each.seq)
+                    seen = stored[-1].seq
+            while (told := await queue.get()) is not None:
+                if seen is None or told.seq > seen:
+                    yield told
+        finally:
+            self._readers.discard(queue)
+
+    def _tell(self, told: StreamMessage) -> None:
+        for queue in list(self._readers):
+            try:
+                queue.put_nowait(told)
+            except asyncio.QueueFull:
+                # Too slow: it is cut off, and may come back for what it missed with the seq it knows.
+                self._readers.discard(queue)
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(None)
+
+    def _progressed(self, attempt: str, line: Mapping[str, Any]) -> None:
+        self.progress[attempt] = dict(line)
+        while len(self.progress) > 1000:
+            self.progress.pop(next(iter(self.progress)))
+
+    # Tokens of tasks.
+
+    def token(self, attempt: str) -> str:
+        """What a task shows to report and emit for its own attempt; worth nothing once that has ended."""
+        name = base64.urlsafe_b64encode(attempt.encode()).decode().rstrip("=")
+        return f"cpt_{name}.{self._sign(attempt)}"
+
+    def attempt_of(self, token: str) -> str | None:
+        """The running attempt a token belongs to."""
+        name, _, signature = token.removeprefix("cpt_").partition(".")
+        try:
+            attempt = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+        except ValueError:
+            return None
+        if not hmac.compare_digest(signature, self._sign(attempt)):
+            return None
+        return attempt if self._decider is not None and attempt in self.state.attempts else None
+
+    def _sign(self, attempt: str) -> str:
+        return hmac.new(self._secret, attempt.encode(), hashlib.sha256).hexdigest()[:40]
+
+    # Small things.
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _notice(self, text: str) -> None:
+        self.notices = [*self.notices[-19:], text]
+
+    def _fail_waiters(self) -> None:
+        for futures in self._ends.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(StoreUnavailable("the engine stopped leading"))
+                    future.exception()
+        self._ends.clear()
+        for queue in self._readers:
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait(None)
+
+
+def _host_lost(host: str) -> Make:
+    return lambda state, at, wall: HostLost(at=at, wall=wall, host=host)
+
+
+def message(fact: AnyEvent | AnyDecision, seq: int) -> StreamMessage:
+    """A fact as those who watch get it."""
+    fields = msgspec.to_builtins(fact)
+    fields.pop("content", None)
+    attempt = fields.get("attempt", "")
+    run = fields.get("run") or attempt.partition("/")[0]
+    pipeline = fields.get("pipeline") or run.partition("#")[0]
+    return StreamMessage(
+        seq=seq,
+        at=fact.at,
+        kind=facts.kind_of(fact),
+        text=sentence(fact),
+        run=run,
+        pipeline=pipeline,
+        fact=fields,
+    )

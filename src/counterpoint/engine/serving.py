@@ -1,0 +1,405 @@
+"""The engine as its entry points see it: `service.Service` over `loop.Engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from counterpoint.engine import facts, observe, status, trigger
+from counterpoint.engine.decide import Make
+from counterpoint.engine.loop import Engine, message
+from counterpoint.engine.service import (
+    Accepted,
+    AssetStatus,
+    Declared,
+    Explanation,
+    Status,
+    StreamMessage,
+)
+from counterpoint.errors import Conflict, Mistake, NotFound, unknown_name
+from counterpoint.kernel import events as e
+from counterpoint.kernel.decisions import CreateRun, Note, PublishAsset, RefuseReport
+from counterpoint.kernel.events import Change
+from counterpoint.kernel.state import State
+from counterpoint.model import webhook
+from counterpoint.model.plan import Plan
+from counterpoint.ports.store import AttemptRow, EventRow, RunRow
+
+#: Identities of events remembered in memory, for repeats that come before the first is committed.
+MOST_RECENT = 100_000
+Phase = Literal["succeeded", "failed", "cancelled"]
+
+
+class EngineService:
+    """What can be asked of a running engine; see `service.Service` for each method.
+
+    Args:
+        logs: the folder below which worker hosts write logs.
+    """
+
+    def __init__(self, engine: Engine, *, logs: Path, secret: bytes, max_event_bytes: int = 1 << 20) -> None:
+        self.engine, self.history, self.max_event_bytes = engine, engine.backend, max_event_bytes
+        self._logs, self._secret = logs, secret
+        self._schemas: tuple[str, trigger.Schemas] | None = None
+        self._recent: dict[tuple[str, str], tuple[str, int]] = {}
+        self._messages: dict[str, None] = {}
+
+    @property
+    def ready(self) -> bool:
+        return self.engine.ready
+
+    @property
+    def plan(self) -> Plan:
+        return self.engine.state.plan
+
+    # Plans.
+
+    async def declare(self, plan: Plan, *, by: str, commit: str = "", dry_run: bool = False) -> Declared:
+        declared = difference(self.plan, plan)
+        if dry_run or not declared.changed:
+            return declared
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.PlanDeclared(
+                at=at, wall=wall, digest=plan.digest, content=plan, by=by, commit=commit
+            )
+        )
+        return declared
+
+    # Events.
+
+    async def accept(self, events: Sequence[Mapping[str, Any]], *, by: str, attempt: str = "") -> list[Accepted]:
+        return list(await asyncio.gather(*(self._accept(event, attempt) for event in events)))
+
+    async def _accept(self, event: Mapping[str, Any], attempt: str) -> Accepted:
+        source, event_id = str(event.get("source", "")), str(event.get("id", ""))
+        try:
+            size = len(msgspec.json.encode(event))
+            if size > self.max_event_bytes:
+                text = f"at most {self.max_event_bytes} bytes were expected, {size} were found; send a reference"
+                return Accepted(source=source, id=event_id, status=413, code="too-large", error=text)
+            known = await self.history.event(source, event_id)
+            hops, by_run = self._cause(attempt)
+            incoming = trigger.read(
+                event, self.plan, self._validators(), now=self.engine.clock.wall(), hops=hops, by_run=by_run
+            )
+            if known is not None:
+                return _repeat(incoming, known.digest, known.number)
+            done: list[Accepted] = []
+            await self.engine.decider.submit(self._acceptance(incoming, done))
+            return done[0]
+        except Mistake as mistake:
+            return Accepted(source=source, id=event_id, status=400, code=mistake.code, error=mistake.message)
+
+    def _acceptance(self, incoming: trigger.Incoming, done: list[Accepted]) -> Make:
+        """The event, made when its turn comes: its number is the next, unless the same came just before."""
+        identity = (incoming.change.source, incoming.change.id)
+
+        def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
+            recent = self._recent.get(identity)
+            if recent is not None and recent[1] <= state.changes:
+                done.append(_repeat(incoming, *recent))
+                return None
+            change = msgspec.structs.replace(incoming.change, number=state.changes + 1)
+            self._recent[identity] = (incoming.digest, change.number)
+            while len(self._recent) > MOST_RECENT:
+                self._recent.pop(next(iter(self._recent)))
+            self.engine.decider.incoming[change.number] = incoming
+            done.append(Accepted(source=change.source, id=change.id, status=202, change=change.number))
+            return e.EventAccepted(at=at, wall=wall, change=change)
+
+        return make
+
+    def _cause(self, attempt: str) -> tuple[int, str]:
+        """Hops and run of what an attempt emits; (0, "") for what comes from outside."""
+        state = self.engine.state
+        running = state.attempts.get(attempt)
+        return (state.runs[running.run].hops, running.run) if running else (0, "")
+
+    def _validators(self) -> trigger.Schemas:
+        digest = self.engine.state.digest
+        if self._schemas is None or self._schemas[0] != digest:
+            self._schemas = (digest, trigger.Schemas(self.plan))
+        return self._schemas[1]
+
+    # Runs.
+
+    async def run(
+        self,
+        pipeline: str,
+        *,
+        by: str,
+        request: str = "",
+        reason: str = "",
+        key: str = "",
+        partition: str = "",
+        params: Mapping[str, Any] | None = None,
+        trace: str = "",
+    ) -> str:
+        self._pipeline(pipeline)
+        decided = await self.engine.decider.submit(
+            lambda state, at, wall: e.RunRequested(
+                at=at,
+                wall=wall,
+                pipeline=pipeline,
+                by=by,
+                request=request,
+                reason=reason,
+                key=key,
+                partition=partition,
+                params=dict(params or {}),
+                trace=trace,
+            )
+        )
+        assert decided is not None, "a request is always an event"
+        for decision in decided.decisions:
+            if isinstance(decision, CreateRun) and decision.pipeline == pipeline:
+                return decision.run
+            if isinstance(decision, Note) and decision.reason.code == "same-request":
+                return str(decision.reason.figures["run"])
+        raise unknown_name("pipeline", pipeline, self.plan.pipelines)
+
+    async def cancel(self, run: str, *, by: str, reason: str = "", skip: bool = False) -> None:
+        await self._live(run)
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.CancelRequested(at=at, wall=wall, run=run, by=by, reason=reason, skip=skip)
+        )
+
+    async def retry(self, run: str, *, by: str, reason: str = "") -> None:
+        if run in self.engine.state.runs:
+            raise Conflict(f"{run} has not ended; cancel it first, or wait for its end")
+        row = await self._run_row(run)
+        if row.phase == "succeeded":
+            raise Conflict(
+                f"{run} succeeded; there is nothing to retry. `counterpoint run {row.pipeline}` starts a new one"
+            )
+        self._pipeline(row.pipeline)
+        document = json.loads(row.document)
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.RetryRequested(
+                at=at, wall=wall, run=run, by=by, document=document, reason=reason
+            )
+        )
+
+    async def wait_for_run(self, run: str) -> Phase:
+        if run in self.engine.state.runs:
+            phase: Any = await self.engine.wait_for(run)
+        else:
+            phase = (await self._run_row(run)).phase
+        return phase  # type: ignore[no-any-return]
+
+    async def pause(self, pipeline: str, *, by: str, reason: str = "") -> None:
+        self._pipeline(pipeline)
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.PauseRequested(at=at, wall=wall, pipeline=pipeline, by=by, reason=reason)
+        )
+
+    async def resume(self, pipeline: str, *, by: str, reason: str = "") -> None:
+        self._pipeline(pipeline)
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.ResumeRequested(at=at, wall=wall, pipeline=pipeline, by=by, reason=reason)
+        )
+
+    # Items.
+
+    async def replay(
+        self, pipeline: str, *, by: str, changes: Sequence[int] = (), dead: bool = False, reason: str = ""
+    ) -> int:
+        self._pipeline(pipeline)
+        letters = [item for item in self.engine.state.dead.values() if item.pipeline == pipeline] if dead else []
+        wanted = [*changes, *(item.change for item in letters)]
+        rows = {row.number: row for row in await self.history.events(wanted)}
+        missing = [number for number in wanted if number not in rows]
+        if missing:
+            raise NotFound(
+                f"there is no change {missing[0]} (any more); see `counterpoint show` or GET /api/v1/events"
+            )
+        if not wanted:
+            return 0
+        origins = tuple(item.number for item in letters) if dead and not changes else ()
+        await self.engine.decider.submit(
+            lambda state, at, wall: e.ReplayRequested(
+                at=at,
+                wall=wall,
+                pipeline=pipeline,
+                changes=tuple(_change(rows[number]) for number in wanted),
+                by=by,
+                reason=reason,
+                origins=origins,
+            )
+        )
+        return len(wanted)
+
+    async def discard(self, items: Sequence[int], *, by: str, reason: str = "") -> int:
+        found = tuple(number for number in items if number in self.engine.state.dead)
+        if found:
+            await self.engine.decider.submit(
+                lambda state, at, wall: e.DiscardRequested(at=at, wall=wall, items=found, by=by, reason=reason)
+            )
+        return len(found)
+
+    # Assets, attempts, call-backs.
+
+    async def report_asset(self, report: Mapping[str, Any], *, by: str) -> AssetStatus:
+        try:
+            read = msgspec.convert(dict(report), e.Report)
+        except msgspec.ValidationError as error:
+            raise Mistake(f"a report of an asset version was expected: {error}", code="wrong-type") from error
+        plan = self.plan
+        if read.asset not in plan.assets:
+            raise unknown_name("asset", read.asset, plan.assets)
+        if plan.writers.get(read.asset):
+            writer = plan.writers[read.asset][0]
+            raise Conflict(
+                f"{read.asset} is written by pipeline {writer}; only assets that no pipeline writes are reported"
+            )
+        decided = await self.engine.decider.submit(
+            lambda state, at, wall: e.AssetReported(at=at, wall=wall, report=read, by=by)
+        )
+        for decision in decided.decisions if decided else ():
+            if isinstance(decision, RefuseReport):
+                figures = decision.reason.figures
+                raise Conflict(
+                    f"version {figures['expected']} was expected to be current, it is {figures['found']}"
+                )
+            if isinstance(decision, PublishAsset):
+                break
+        return status.asset_status(self.engine.state.asset(read.asset, read.partition or ""))
+
+    async def callback(self, attempt: str, *, headers: Mapping[str, str], body: bytes) -> None:
+        secret = webhook.derive_secret(self._secret, attempt)
+        name = webhook.verify([secret], headers=headers, body=body, now=self.engine.clock.wall())
+        if name in self._messages:
+            return
+        self._messages[name] = None
+        try:
+            data = json.loads(body) if body else None
+        except ValueError as error:
+            raise Mistake(f"a JSON body was expected: {error}", code="wrong-type") from error
+
+        def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
+            if attempt not in state.attempts:
+                return None
+            return e.CallbackReceived(at=at, wall=wall, attempt=attempt, message=name, data=data)
+
+        await self.engine.decider.submit(make)
+
+    async def report_attempt(self, attempt: str, line: Mapping[str, Any]) -> None:
+        if attempt not in self.engine.state.attempts:
+            raise NotFound(f"attempt {attempt} is not running")
+        if line.get("kind") == "checkpoint":
+            if not line.get("name"):
+                raise Mistake("a checkpoint needs a `name`", code="missing-key")
+            await self.engine.decider.submit(observe.checkpoint(attempt, line))
+        else:
+            self.engine.progress[attempt] = dict(line)
+
+    def attempt_of(self, token: str) -> str | None:
+        return self.engine.attempt_of(token)
+
+    # Questions.
+
+    def status(self) -> Status:
+        engine = self.engine
+        clock = engine.clock
+        return status.status(
+            engine.state, epoch=engine.decider.epoch, at=clock.at(), wall=clock.wall(), notices=engine.notices
+        )
+
+    def explain(self, name: str) -> Explanation:
+        return status.explain(self.engine.state, name)
+
+    async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
+        stored = await self.engine.backend.read(after=after, limit=limit)
+        return [message(facts.decode(each), each.seq) for each in stored]
+
+    def stream(self, *, after: int | None = None) -> AsyncIterator[StreamMessage]:
+        return self.engine.listen(after)
+
+    async def logs(
+        self, run: str, *, task: str | None = None, attempt: int | None = None
+    ) -> Sequence[tuple[str, str]]:
+        rows = await self.history.page("attempts", where={"run": run}, limit=500)
+        found = []
+        for _, row in reversed(rows):
+            assert isinstance(row, AttemptRow), "the attempts table holds attempts"
+            if (task is None or row.task == task) and (attempt is None or row.number == attempt):
+                found.append((row.attempt, str(self._logs / run / f"{row.task}.{row.number}.log")))
+        if not found and not rows:
+            await self._run_row(run)
+        return found
+
+    # What several of them need.
+
+    def _pipeline(self, name: str) -> None:
+        plan = self.plan
+        if name not in plan.pipelines:
+            raise unknown_name("pipeline", name, plan.pipelines, remedy="see `counterpoint status`")
+
+    async def _live(self, run: str) -> None:
+        if run in self.engine.state.runs:
+            return
+        row = await self._run_row(run)
+        raise Conflict(f"{run} has ended already: {row.phase}")
+
+    async def _run_row(self, run: str) -> RunRow:
+        row = await self.history.row("runs", run)
+        if not isinstance(row, RunRow):
+            raise NotFound(f"there is no run {run!r}; `counterpoint runs` lists them")
+        return row
+
+
+def difference(before: Plan, after: Plan) -> Declared:
+    """What one plan changes against another, by kind of thing."""
+    added: dict[str, list[str]] = {}
+    removed: dict[str, list[str]] = {}
+    altered: dict[str, list[str]] = {}
+    for kind in ("pipelines", "assets", "events", "pools"):
+        old, new = getattr(before, kind), getattr(after, kind)
+        for found, names in (
+            (added, [name for name in new if name not in old]),
+            (removed, [name for name in old if name not in new]),
+            (altered, [name for name in new if name in old and new[name] != old[name]]),
+        ):
+            if names:
+                found[kind] = names
+    return Declared(
+        digest=after.digest,
+        changed=before.digest != after.digest,
+        added=added,
+        removed=removed,
+        altered=altered,
+    )
+
+
+def _repeat(incoming: trigger.Incoming, digest: str, number: int) -> Accepted:
+    """The answer to an event whose identity is known: the same content, or a clash."""
+    source, event_id = incoming.change.source, incoming.change.id
+    if digest == incoming.digest:
+        return Accepted(source=source, id=event_id, status=200, change=number, duplicate=True)
+    text = f"(source, id) stands for change {number} already, with other content; a new event needs a new id"
+    return Accepted(source=source, id=event_id, status=409, change=number, code="conflict", error=text)
+
+
+def _change(row: EventRow) -> Change:
+    """A change as it was, with its payload, for a replay."""
+    envelope = json.loads(row.envelope)
+    partition = ""
+    with suppress(AttributeError):
+        partition = str(envelope.get("partition") or "")
+    return Change(
+        number=row.number,
+        subject=row.subject,
+        source=row.source,
+        id=row.id,
+        type=row.type,
+        time=row.time,
+        partition=partition,
+        data=envelope.get("data"),
+    )

@@ -1,0 +1,1 @@
+"""The routes, a file per resource; `app.py` lists them."""

@@ -1,0 +1,116 @@
+"""Probes and figures for those who watch over us: liveness, readiness, Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+from starlette.responses import JSONResponse, Response
+
+from counterpoint.engine.service import Status
+from counterpoint.entrypoints.api.routing import Call, Endpoints
+from counterpoint.entrypoints.api.security import Access
+
+routes = Endpoints()
+
+
+class Health(Struct, kw_only=True):
+    """Whether all is well."""
+
+    status: str
+
+
+@routes.get("/healthz", access=Access.OPEN)
+async def is_alive(call: Call) -> Health:
+    """The process answers."""
+    return Health(status="ok")
+
+
+@routes.get("/readyz", access=Access.OPEN, answers=Health)
+async def is_ready(call: Call) -> Response:
+    """The engine leads and accepts; else 503."""
+    ready = call.service.ready
+    return JSONResponse({"status": "ok" if ready else "not ready"}, 200 if ready else 503)
+
+
+@routes.get("/metrics", media="text/plain", answers=str)
+async def get_metrics(call: Call) -> Response:
+    """Figures in the text format of Prometheus."""
+    lines = _metrics(call.service.status(), ready=call.service.ready)
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+Sample = tuple[Mapping[str, str], float]
+
+
+def _metrics(status: Status, *, ready: bool) -> Iterable[str]:
+    pipelines, pools = status.pipelines, status.pools
+    yield from _metric("ready", "gauge", "Whether the engine leads and accepts.", [({}, ready)])
+    yield from _metric(
+        "plan_info", "gauge", "The plan in force.", [({"score": status.score, "digest": status.digest}, 1)]
+    )
+    yield from _metric("epoch", "gauge", "The epoch of leadership.", [({}, status.epoch)])
+    yield from _metric("facts_total", "counter", "Facts in the journal.", [({}, status.facts)])
+    yield from _metric("hosts", "gauge", "Worker hosts by state.", _counted(status.hosts.values(), "state"))
+    yield from _metric(
+        "runs",
+        "gauge",
+        "Runs that have not ended, by phase.",
+        [
+            ({"pipeline": each.name, "phase": phase}, len(runs))
+            for each in pipelines
+            for phase, runs in (("running", each.running), ("waiting", each.waiting))
+        ],
+    )
+    yield from _metric(
+        "items_pending",
+        "gauge",
+        "Items that wait for a run.",
+        [({"pipeline": p.name}, p.pending) for p in pipelines],
+    )
+    yield from _metric(
+        "oldest_pending_seconds",
+        "gauge",
+        "Age of the oldest item that waits for a run.",
+        [
+            ({"pipeline": p.name}, (status.at - p.oldest_pending).total_seconds())
+            for p in pipelines
+            if p.oldest_pending is not None
+        ],
+    )
+    yield from _metric("items_dead", "gauge", "Dead letters.", [({"pipeline": p.name}, p.dead) for p in pipelines])
+    yield from _metric(
+        "pipelines", "gauge", "Pipelines by state.", _counted((p.state for p in pipelines), "state")
+    )
+    yield from _metric(
+        "last_run_ended_timestamp_seconds",
+        "gauge",
+        "When the last run ended, and how.",
+        [
+            ({"pipeline": p.name, "phase": p.last_phase}, p.last_ended_at.timestamp())
+            for p in pipelines
+            if p.last_ended_at is not None
+        ],
+    )
+    yield from _metric("pool_slots", "gauge", "Slots of a pool.", [({"pool": p.name}, p.slots) for p in pools])
+    yield from _metric("pool_slots_used", "gauge", "Slots in use.", [({"pool": p.name}, p.used) for p in pools])
+
+
+def _metric(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> Iterable[str]:
+    name = f"counterpoint_{name}"
+    yield f"# HELP {name} {help_text}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in samples:
+        written = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        yield f"{name}{{{written}}} {float(value):.15g}" if written else f"{name} {float(value):.15g}"
+
+
+def _counted(values: Iterable[str], label: str) -> list[Sample]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return [({label: value}, count) for value, count in sorted(counts.items())]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,69 @@
+"""The journal as a story: a line for each decision worth telling, and silence about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from counterpoint.entrypoints.cli.output import DIM, Segments
+
+#: Kind of fact -> its symbol and style. What is not here is not told: it is the small print
+#: of what is (a change handed on before the run it starts, a tick noted, a place in the queue).
+TOLD: Mapping[str, tuple[str, str]] = {
+    "PlanDeclared": ("§", "bold"),
+    "ClockJumped": ("!", "yellow"),
+    "EventAccepted": ("→", "blue"),
+    "AssetReported": ("→", "blue"),
+    "RunRequested": ("→", "blue"),
+    "CancelRequested": ("→", "blue"),
+    "RetryRequested": ("→", "blue"),
+    "PauseRequested": ("→", "blue"),
+    "ResumeRequested": ("→", "blue"),
+    "ReplayRequested": ("→", "blue"),
+    "DiscardRequested": ("→", "blue"),
+    "HostUnreachable": ("!", "red"),
+    "HostLost": ("!", "red"),
+    "CheckpointReached": ("·", "cyan"),
+    "AttemptLost": ("!", "red"),
+    "SkipTicks": ("!", "yellow"),
+    "AdmitRun": ("▶", "cyan"),
+    "StartAttempt": ("·", "cyan"),
+    "StopAttempt": ("!", "yellow"),
+    "RetryTask": ("↻", "yellow"),
+    "FailTask": ("✗", "red"),
+    "AssetPublished": ("◆", "green"),
+    "ConfirmAsset": ("◇", "green"),
+    "RefuseReport": ("!", "yellow"),
+    "MarkSuspect": ("!", "yellow"),
+    "AwaitConfirmation": ("·", "cyan"),
+    "FinishRun": ("✓", "green"),
+    "RestSubscription": ("◑", "yellow"),
+    "EndItems": ("!", "yellow"),
+    "RaiseRun": ("▲", "yellow"),
+    "ReserveFor": ("▲", "yellow"),
+    "Gap": ("!", "yellow"),
+}
+
+#: How a run ended, where that is not with success.
+_ENDS = {"failed": ("✗", "red"), "cancelled": ("⊘", DIM)}
+
+
+def tell(message: Mapping[str, Any]) -> Segments | None:
+    """The line of a message of the stream; None if it is not worth one."""
+    look = TOLD.get(message["kind"])
+    if look is None or not message["text"]:
+        return None
+    if message["kind"] == "FinishRun":
+        look = _ENDS.get(message.get("fact", {}).get("phase", ""), look)
+    symbol, style = look
+    at = datetime.fromisoformat(message["at"]).astimezone()
+    who = message.get("run") or message.get("pipeline") or ""
+    # The sentence may begin with the name that already stands in the column.
+    text = message["text"].removeprefix(who).lstrip(" :,") if who else message["text"]
+    return [
+        (at.strftime("%H:%M:%S.%f")[:-3], DIM),
+        (f"  {symbol} ", style),
+        (f"{who:<22} ", "bold" if message["kind"] in ("AdmitRun", "FinishRun") else ""),
+        (text, style if style in ("red", "yellow") else ""),
+    ]

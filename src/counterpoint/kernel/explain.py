@@ -1,0 +1,446 @@
+"""Reasons in words: what a fact says, and why something waits, what would free it, and when.
+
+A fact carries a code and figures; the sentence is made here, on reading, so that wording may
+improve without touching the journal. Every code that a rule uses is in `REASONS`; a test checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel import events as e
+from counterpoint.kernel.rules.batching import ready_at
+from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
+from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.quantity import format_duration, format_size
+from counterpoint.model.trigger import OnAsset, OnCheckpoint, OnEvent, OnState, Source
+
+Figures = Mapping[str, Any]
+
+
+def _length(figures: Figures, name: str) -> str:
+    return format_duration(timedelta(seconds=float(figures.get(name, 0))))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _by(figures: Figures) -> str:
+    said = figures.get("reason")
+    return f"by {figures.get('by') or 'somebody'}" + (f": {said}" if said else "")
+
+
+def _retry(figures: Figures) -> str:
+    text = (
+        f"{_failure(figures)}; attempt {figures['attempt'] + 1} of {figures['of']} in {_length(figures, 'in_s')}"
+    )
+    if "memory_bytes" in figures:
+        text += f" with {format_size(figures['memory_bytes'])}"
+    return text
+
+
+def _failure(figures: Figures) -> str:
+    words = {
+        "exit": "it failed",
+        "signal": "a signal ended it",
+        "timeout": "it took too long",
+        "lost": "it was lost",
+        "out-of-memory": "it ran out of memory",
+        "error": "it could not be carried out",
+        "check": "a check did not pass",
+        "conflict": "somebody else published in between",
+        "refused": "a subscriber refused",
+    }
+    text = words.get(str(figures.get("failure")), f"it failed ({figures.get('failure')})")
+    return f"{text} ({figures['detail']})" if figures.get("detail") else text
+
+
+#: Code of a reason -> its sentence. Stable names: they stand in the journal.
+REASONS: Mapping[str, Callable[[Figures], str]] = {
+    "admitted": lambda f: f"it fits, after {_length(f, 'waited_s')}",
+    "all-tasks-done": lambda f: f"{_count(f['tasks'], 'task')} done",
+    "asked": lambda f: f"asked for {_by(f)}",
+    "branch-not-taken": lambda f: f"what it comes after ({', '.join(f['after'])}) did not end as it asks",
+    "called-back": lambda f: f"the remote side called back ({f['message']})",
+    "cancelled-by": lambda f: f"cancelled {_by(f)}",
+    "clash": lambda f: f"version {f.get('expected')} was expected, {f.get('found')} was found",
+    "confirmation-timed-out": lambda f: "its subscribers did not confirm in time",
+    "confirmed": lambda f: "its subscribers have confirmed",
+    "failed": lambda f: f"{_failure(f)}, and one attempt is all it has",
+    "failed-run": lambda f: f"{f['run']} failed, time {f['failures']} in a row; rest for {_length(f, 'rest_s')}",
+    "fits": lambda f: f"everything it needs is free, after {_length(f, 'waited_s')}",
+    "given-up": lambda f: f"given up after {_count(f['failures'], 'failed run')}",
+    "hop-limit": lambda f: f"the chain of triggers has {f['hops']} links: a loop",
+    "items-ready": lambda f: f"{_count(f['items'], 'item')} ready",
+    "lost": lambda f: "its worker host was lost; that costs no try",
+    "missed": lambda f: f"{_count(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
+    "not-declared": lambda f: f"{f['run']} does not declare that it writes {f['asset']}",
+    "not-retried": lambda f: f"{_failure(f)}, which is not retried",
+    "nothing-left": lambda f: "another run has taken its items",
+    "overlap-cancel": lambda f: "a newer run takes its place",
+    "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
+    "passed-over": lambda f: f"it waited too long for {_resource(f.get('lacks', ''))}",
+    "pipeline-removed": lambda f: "the plan in force has no such pipeline",
+    "preempted": lambda f: "it made room; that costs no try",
+    "replayed": lambda f: f"replayed {_by(f)}",
+    "reported": lambda f: f"reported by {f['by']}",
+    "retry": _retry,
+    "same-request": lambda f: f"the same request made {f['run']} already",
+    "source-removed": lambda f: "the plan in force does not subscribe to it any more",
+    "started": lambda f: "its subscriber has started",
+    "subscribed": lambda f: f"{_count(f['subscribers'], 'subscriber')}",
+    "subscriber-refused": lambda f: f"a sync subscriber did not take item {f['item']}",
+    "succeeded": lambda f: "its subscriber has succeeded",
+    "sync-subscribers": lambda f: f"{_count(f['items'], 'sync subscriber')} must confirm",
+    "task-failed": lambda f: f"task {f['task']}: {_failure(f)}",
+    "ticked": lambda f: "it is time",
+    "time-to-look": lambda f: f"time to look again{': ' + f['note'] if f.get('note') else ''}",
+    "timed-out": lambda f: f"it ran longer than {_length(f, 'timeout_s')}",
+    "tries-used-up": lambda f: f"{_failure(f)}, and {_count(f['attempt'], 'attempt')} are used up",
+    "unchanged": lambda f: "nothing changed",
+    "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
+    "waited-long": lambda f: f"it has waited {_length(f, 'waited_s')}, the longest its class may",
+    "writer-ended": lambda f: f"{f['run']} {f['how']} while it wrote",
+    "written": lambda f: f"written by {f['run']}",
+}
+
+
+def say(reason: d.Reason) -> str:
+    """A reason as a phrase."""
+    words = REASONS.get(reason.code)
+    return words(reason.figures) if words else reason.code
+
+
+def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
+    """A fact as one line for people; empty for those that only the machine cares about."""
+    match fact:
+        case e.PlanDeclared():
+            return (
+                f"plan {fact.digest[:8]} declared by {fact.by}: {_count(len(fact.content.pipelines), 'pipeline')}"
+            )
+        case e.EventAccepted():
+            return f"event {fact.change.type} {fact.change.id} accepted from {fact.change.source}"
+        case e.RunRequested():
+            return f"{fact.by} asks for a run of {fact.pipeline}"
+        case e.CancelRequested():
+            return f"{fact.by} cancels {fact.run}" + (f": {fact.reason}" if fact.reason else "")
+        case e.RetryRequested():
+            return f"{fact.by} retries {fact.run}"
+        case e.PauseRequested():
+            return f"{fact.by} pauses {fact.pipeline}" + (f": {fact.reason}" if fact.reason else "")
+        case e.ResumeRequested():
+            return f"{fact.by} resumes {fact.pipeline}"
+        case e.ReplayRequested():
+            return f"{fact.by} replays {_count(len(fact.changes), 'change')} to {fact.pipeline}"
+        case e.DiscardRequested():
+            return f"{fact.by} discards {_count(len(fact.items), 'dead letter')}"
+        case e.ClockJumped():
+            return f"the wall clock was set by {format_duration(fact.by)}; engine time did not move with it"
+        case e.HostAppeared():
+            return f"worker host {fact.host} is ready"
+        case e.HostUnreachable():
+            return f"worker host {fact.host} does not answer; its attempts keep their slots"
+        case e.HostLost():
+            return f"worker host {fact.host} is gone"
+        case e.AttemptEnded():
+            took = f" in {format_duration(fact.ended - fact.started)}" if fact.started and fact.ended else ""
+            how = "succeeded" if fact.outcome == "succeeded" else _failure(_figures(fact))
+            return f"{fact.attempt} {how}{took}"
+        case e.AttemptDeferred():
+            return f"{fact.attempt} says not yet" + (f": {fact.note}" if fact.note else "")
+        case e.CheckpointReached():
+            return f"{fact.attempt} reached checkpoint {fact.name}"
+        case e.AttemptLost():
+            return f"{fact.attempt} is lost: {fact.detail or 'its worker host ended'}"
+        case e.CallbackReceived():
+            return f"{fact.attempt} was called back"
+        case d.Deliver():
+            to = ", ".join(dict.fromkeys(item.pipeline for item in fact.items))
+            return f"{_change(fact.change)} -> {to}"
+        case d.CreateRun():
+            return f"{fact.run} waits: {say(fact.reason)}"
+        case d.AdmitRun():
+            return f"{fact.run} begins: {say(fact.reason)}"
+        case d.StartAttempt():
+            return f"{fact.attempt} starts" + (f" with {_slots(fact.slots)}" if fact.slots else "")
+        case d.PublishAsset():
+            label = f" ({fact.label})" if fact.label else ""
+            return f"{_place(fact.asset, fact.partition)} version {fact.seq}{label} published by {fact.by}"
+        case d.ConfirmAsset():
+            return (
+                f"{_place(fact.asset, fact.partition)} version {fact.seq} confirmed by {fact.by}: nothing changed"
+            )
+        case d.FinishRun():
+            return f"{fact.run} {fact.phase}: {say(fact.reason)}"
+        case d.RetryTask():
+            return f"{fact.run}/{fact.task} again: {say(fact.reason)}"
+        case d.FailTask():
+            return f"{fact.run}/{fact.task} failed: {say(fact.reason)}"
+        case d.SkipTask():
+            return f"{fact.run}/{fact.task} left out: {say(fact.reason)}"
+        case d.StopAttempt():
+            return f"{fact.attempt} is stopped: {say(fact.reason)}"
+        case d.MarkSuspect():
+            return f"{_place(fact.asset, fact.partition)} is suspect: {say(fact.reason)}"
+        case d.RefuseReport():
+            return f"report of {fact.asset} by {fact.by} refused: {say(fact.reason)}"
+        case d.RestSubscription():
+            return f"{fact.pipeline} rests: {say(fact.reason)}"
+        case d.EndItems():
+            how = "become dead letters" if fact.outcome == "dead" else "are skipped"
+            return f"{_count(len(fact.items), 'item')} of {fact.pipeline} {how}: {say(fact.reason)}"
+        case d.SkipTicks():
+            return f"{fact.pipeline}: {say(fact.reason)}"
+        case d.RaiseRun():
+            return f"{fact.run} moves to the top: {say(fact.reason)}"
+        case d.ReserveFor():
+            kept = ", ".join(_resource(resource) for resource in fact.resources)
+            return f"{kept} is kept for {fact.run}: {say(fact.reason)}"
+        case d.CancelRun():
+            return f"{fact.run} is ended: {say(fact.reason)}"
+        case d.AwaitConfirmation():
+            return f"{fact.run} waits to be confirmed: {say(fact.reason)}"
+        case d.Note():
+            return f"nothing done: {say(fact.reason)}"
+        case _:
+            return ""
+
+
+class Blocker(Struct, frozen=True):
+    """One thing that something waits for: `what` is pool, asset, run, item, host, person, time or plan."""
+
+    what: str
+    name: str
+    detail: str
+    holders: dict[str, str] = {}
+
+
+class Why(Struct, frozen=True):
+    """Why something is as it is, what would free it, and when that is known to happen."""
+
+    state: str
+    lines: list[str]
+    blockers: list[Blocker]
+    frees: str = ""
+    when: datetime | None = None
+
+
+def why_run(state: State, run: Run) -> Why:
+    """Why a run that has not ended is where it is."""
+    if run.phase == "confirming":
+        waits = [
+            Blocker("item", str(item), "a sync subscriber has yet to deal with it") for item in run.confirming
+        ]
+        text = f"{run.run} has done its work and waits for {_count(len(run.confirming), 'sync subscriber')}."
+        return Why("confirming", [text], waits, "they get as far as they declare", run.confirm_by)
+    if run.phase == "waiting":
+        return _why_waiting(state, run, "")
+    lines, blockers, moments = [], [], []
+    for name, task in run.tasks.items():
+        if task.attempt:
+            attempt = state.attempts[task.attempt]
+            since = format_duration(state.at - attempt.started)
+            if attempt.deferred:
+                lines.append(f"{attempt.attempt} waits for the world for {since}: {attempt.note or 'not yet'}.")
+                if attempt.look_at:
+                    moments.append(attempt.look_at)
+            else:
+                host = state.hosts.get(attempt.host, "gone")
+                doubt = "" if host == "ready" else f"; its host {attempt.host} is {host}, so its end is not known"
+                lines.append(f"{attempt.attempt} has been running for {since}{doubt}.")
+        elif task.phase == "resting" and task.not_before:
+            moments.append(task.not_before)
+            lines.append(f"Task {name} rests after a failure ({task.failure}) until {_clock(task.not_before)}.")
+        elif task.phase == "ready":
+            waiting = _why_waiting(state, run, name)
+            lines += waiting.lines
+            blockers += waiting.blockers
+    return Why("running", lines, blockers, "its attempts end", min(moments, default=None))
+
+
+def _why_waiting(state: State, run: Run, task: str) -> Why:
+    what = f"Task {task} of {run.run}" if task else run.run
+    since = format_duration(state.at - run.created)
+    if run.held:
+        ahead = [name for name in state.lanes.get(run.of, {}) if name != run.run][:5]
+        limit = state.pipeline_of(run).concurrency
+        first = ", ".join(ahead)
+        text = f"{what} waits for {since}: {_count(limit, 'run')} of its lane at once, and {first} is first."
+        return Why(
+            "waiting", [text], [Blocker("run", name, "is ahead of it") for name in ahead], f"{ahead[0]} ends"
+        )
+    if not state.host():
+        text = f"{what} waits for {since}: no worker host is ready."
+        return Why("waiting", [text], [Blocker("host", "", "none is ready")], "a worker host appears")
+    request = state.queue.get(run.run, task)
+    if request is None:
+        return Why("waiting", [f"{what} is not in the queue: the plan in force has no place for it."], [])
+    lines, blockers = [], []
+    for resource, amount in request.needs:
+        free = state.free(resource)
+        reserved = state.queue.reserved.get(resource)
+        kept = reserved is not None and reserved != (run.run, task) and not request.admitted
+        if free >= amount and not kept:
+            continue
+        holders = holders_of(state, resource)
+        blockers.append(Blocker(resource.partition(":")[0], resource.partition(":")[2], "", holders))
+        lines.append(f"{what} waits for {since}: {_shortage(state, resource, amount, free, holders)}.")
+        if kept and reserved is not None:
+            lines.append(
+                f"What gets free of {_resource(resource)} is kept for {reserved[0]}, which waited too long."
+            )
+    if not lines:
+        lines = [f"{what} is about to be looked at."]
+    frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
+    when = run.due if run.rank != RANKS["top"] else None
+    if when is not None:
+        lines.append(f"At {_clock(when)} it moves to the top of the queue.")
+    return Why("waiting", lines, blockers, frees, when)
+
+
+def _shortage(state: State, resource: str, amount: int, free: int, holders: Mapping[str, str]) -> str:
+    kind, _, name = resource.partition(":")
+    held = ", ".join(f"{holder} ({detail})" for holder, detail in list(holders.items())[:5])
+    if kind == "pool":
+        slots = state.plan.pools[name].slots if name in state.plan.pools else 0
+        there = f"pool {name} has {max(free, 0)} of {slots} slots free and it needs {amount}"
+        return f"{there}; held by {held or 'nobody'}"
+    if kind == "fresh":
+        return f"asset {name} is suspect, because its writer failed; it holds until {name} is published again"
+    how = "write" if amount == WHOLE_ASSET else "read"
+    return f"it wants to {how} {name} in place, which is held by {held or 'nobody'}"
+
+
+def holders_of(state: State, resource: str) -> dict[str, str]:
+    """Who holds some of a resource -> how much of it, in words."""
+    kind, _, name = resource.partition(":")
+    found: dict[str, str] = {}
+    if kind == "pool":
+        for attempt in state.attempts.values():
+            if name in attempt.slots:
+                found[attempt.attempt] = _count(attempt.slots[name], "slot")
+    for run in state.runs.values():
+        held = run.holds.get(resource)
+        if held:
+            found[run.run] = {"asset": "writes" if held == WHOLE_ASSET else "reads"}.get(
+                kind, _count(held, "slot")
+            )
+    return found
+
+
+def why_pipeline(state: State, pipeline: Pipeline) -> Why:
+    """Why a pipeline runs, waits or is idle."""
+    name = pipeline.name
+    live = [state.runs[run] for run in state.live.get(name, {})]
+    if live:
+        parts = [why_run(state, run) for run in live[:10]]
+        order = ("running", "confirming", "waiting")
+        best = min((part.state for part in parts), key=order.index)
+        return Why(
+            best,
+            [line for part in parts for line in part.lines],
+            [blocker for part in parts for blocker in part.blockers],
+            next((part.frees for part in parts if part.frees), ""),
+            min((part.when for part in parts if part.when), default=None),
+        )
+    pause = state.paused.get(name)
+    lanes = [state.backlogs[lane] for lane in state.waiting_lanes.get(name, {}) if len(state.backlogs[lane])]
+    pending = sum(len(lane) for lane in lanes)
+    if pause is not None:
+        text = f"{name} was paused by {pause.by} {format_duration(state.at - pause.at)} ago"
+        text += f" ({pause.reason})" if pause.reason else ""
+        blocked = Blocker("person", pause.by, pause.reason)
+        return Why("paused", [f"{text}; {_count(pending, 'item')} pending."], [blocked], "somebody resumes it")
+    if not pending or pipeline.trigger is None:
+        return _why_idle(state, pipeline)
+    parts = [_why_lane(state, lane, pipeline) for lane in lanes[:10]]
+    first = min(parts, key=lambda part: (part.when is None, part.when))
+    lines = [line for part in parts for line in part.lines]
+    return Why(first.state, lines, [b for part in parts for b in part.blockers], first.frees, first.when)
+
+
+def _why_lane(state: State, lane: Backlog, pipeline: Pipeline) -> Why:
+    trigger = pipeline.trigger
+    assert trigger is not None, "a lane belongs to a subscription"
+    named = " ".join(part for part in (lane.partition, lane.key) if part)
+    what = f"{pipeline.name}{' [' + named + ']' if named else ''} has {_count(len(lane), 'pending item')}"
+    if lane.kept:
+        blocked = Blocker("person", "", "their run was cancelled")
+        text = f"{what}, kept back because their run was cancelled by a person."
+        return Why("pending", [text], [blocked], "a new item arrives or somebody resumes it")
+    if lane.rest_until is not None and lane.rest_until > state.at:
+        text = f"{what} and rests until {_clock(lane.rest_until)} after {_count(lane.failures, 'failed run')}."
+        return Why(
+            "resting", [text], [Blocker("time", "", "rest after failure")], "the rest ends", lane.rest_until
+        )
+    missing = [group for number, group in enumerate(trigger.groups) if not lane.groups.get(number)]
+    moment = ready_at(lane, trigger, state.plan.timezone)
+    if missing:
+        wanted = ", ".join(" or ".join(describe(source) for source in group) for group in missing)
+        blocked = Blocker("item", wanted, "nothing of it has come yet")
+        return Why("pending", [f"{what} and waits for {wanted}."], [blocked], f"{wanted} comes", moment)
+    if moment is not None and moment > state.at:
+        text = f"{what}; its batch closes at {_clock(moment)}."
+        return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
+    return Why("pending", [f"{what}; a run is about to be made of them."], [])
+
+
+def _why_idle(state: State, pipeline: Pipeline) -> Why:
+    ticks = [tick for tick, name, _ in state.ticks_to_come if name == pipeline.name]
+    when = min(ticks, default=None)
+    if pipeline.trigger is None:
+        return Why("idle", [f"{pipeline.name} runs only when somebody asks for it."], [], "somebody runs it")
+    wanted = ", ".join(describe(source) for source in pipeline.trigger.sources)
+    text = f"{pipeline.name} has nothing to do: nothing new of {wanted}"
+    text += f"; next tick at {_clock(when)}." if when else "."
+    return Why("idle", [text], [], f"{wanted} comes", when)
+
+
+def describe(source: Source) -> str:
+    """A source in words."""
+    match source:
+        case OnEvent():
+            return f"event {source.type}"
+        case OnAsset():
+            return f"asset {source.asset}"
+        case OnState():
+            return f"{source.pipeline} {source.state}"
+        case OnCheckpoint():
+            return f"checkpoint {source.checkpoint} of {source.pipeline}"
+        case _:
+            return "its clock"
+
+
+def _figures(ended: e.AttemptEnded) -> Figures:
+    detail = ended.detail or (f"exit code {ended.exit_code}" if ended.exit_code else "")
+    return {"failure": ended.failure, "detail": detail}
+
+
+def _change(change: e.Change) -> str:
+    kind, _, name = change.subject.partition(":")
+    if kind == "tick":
+        return f"tick of {name.partition(':')[0]}"
+    return f"{kind} {change.id if kind != 'event' else change.type + ' ' + change.id}"
+
+
+def _place(asset: str, partition: str) -> str:
+    return f"{asset}/{partition}" if partition else asset
+
+
+def _slots(slots: Mapping[str, int]) -> str:
+    return ", ".join(f"{amount} {pool}" for pool, amount in slots.items())
+
+
+def _resource(resource: str) -> str:
+    kind, _, name = resource.partition(":")
+    return f"{kind} {name}" if kind != "fresh" else f"a good version of {name}"
+
+
+def _clock(moment: datetime) -> str:
+    return moment.strftime("%H:%M:%S UTC")

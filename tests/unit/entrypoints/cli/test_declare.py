@@ -1,0 +1,133 @@
+"""Verbs around the score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from counterpoint.adapters.tools import standard_tools
+from counterpoint.engine.declare import declare
+
+WRONG = """\
+score: shop
+pipelines:
+  load:
+    runn: true
+  marts:
+    trigger: {aset: raw.orders}
+    run: "true"
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_first_score_is_right_and_its_pipelines_are_linked(typed: Any) -> None:
+    assert typed("init").code == 0
+
+    done = typed("check")
+
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "first-steps is right: 2 pipelines, 1 asset",
+        "",
+        "greet  every 20s",
+        "└─ count  after greetings",
+    ]
+
+
+def test_a_score_that_is_there_is_not_overwritten(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text("mine")
+
+    done = typed("init")
+
+    assert done.code == 1
+    assert (in_a_folder / "score.yaml").read_text() == "mine"
+
+
+def test_init_makes_the_folder_it_is_given(typed: Any, in_a_folder: Path) -> None:
+    assert "cd new/shop && counterpoint check" in typed("init", "new/shop").out
+    assert (in_a_folder / "new/shop/score.yaml").is_file()
+
+
+def test_every_mistake_is_told_at_once_with_its_place(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text(WRONG)
+
+    done = typed("check")
+
+    assert done.code == 2
+    lines = done.err.splitlines()
+    assert lines[0].startswith("score.yaml:4: ") and "did you mean 'run'?" in lines[0]
+    assert lines[1].startswith("score.yaml:6: ") and lines[1].endswith("[unknown-key]")
+    assert lines[-1].startswith("2 mistakes")
+
+
+def test_mistakes_in_json_are_a_list(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text(WRONG)
+
+    found = json.loads(typed("check", "--json").out)
+
+    assert found["ok"] is False
+    assert [mistake["where"] for mistake in found["mistakes"]] == ["score.yaml:4", "score.yaml:6"]
+
+
+@pytest.mark.parametrize("verb", ["check", "apply", "up"])
+def test_without_a_score_the_next_step_is_said(typed: Any, verb: str) -> None:
+    done = typed(verb)
+
+    assert done.code == 2
+    assert "counterpoint init" in done.err
+
+
+def test_applying_declares_the_files_as_the_whole_plan(typed: Any, server: Any, service: Any) -> None:
+    typed("init")
+
+    done = typed("apply", "--commit", "abc")
+
+    assert done.code == 0, done.err
+    assert done.out == "+ pipeline load\nfirst-steps is declared\n"
+    [(_, arguments)] = service.calls
+    assert arguments["plan"].digest == declare((Path("score.yaml"),), standard_tools()).digest
+    assert (arguments["commit"], arguments["dry_run"]) == ("abc", False)
+
+
+def test_a_dry_run_shows_the_difference_only(typed: Any, server: Any, service: Any) -> None:
+    typed("init")
+
+    done = typed("apply", "--dry-run")
+
+    assert "+ pipeline load" in done.out
+    assert "nothing was declared yet" in done.out
+    assert service.calls[0][1]["dry_run"] is True
+
+
+def test_the_schema_is_json_schema(typed: Any) -> None:
+    import jsonschema_rs
+
+    jsonschema_rs.meta.validate(json.loads(typed("schema").out))
+
+
+def test_a_tree_shows_each_pipeline_once(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text("""\
+score: diamond
+assets: {a: {}, b: {}, c: {}}
+pipelines:
+  one: {run: "true", writes: [a]}
+  two: {run: "true", writes: [b], trigger: {asset: a}, reads: [a]}
+  three: {run: "true", writes: [c], trigger: {pipeline: one, state: completed}}
+  four: {run: "true", trigger: {all: [{asset: b}, {asset: c}]}, reads: [b, c]}
+""")
+
+    assert typed("check").out.splitlines()[2:] == [
+        "one  by hand",
+        "├─ two  after a",
+        "│  └─ four  after b and c",
+        "└─ three  when one has completed",
+        "   └─ four  as above",
+    ]

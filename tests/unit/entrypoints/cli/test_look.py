@@ -1,0 +1,116 @@
+"""Verbs that look, over a real connection to a fake engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_status_in_a_pipe_is_plain_aligned_text(typed: Any, server: Any) -> None:
+    done = typed("status")
+
+    assert done.code == 0
+    assert "\x1b" not in done.out
+    header, load, marts = done.out.splitlines()[3:6]
+    assert header.index("STATE") == load.index("running") == marts.index("paused")
+    assert "anna paused it: a migration" in marts
+    assert "3 since 9m, 1 dead" in marts
+    assert "load#3 succeeded 5m ago" in load
+    assert "! the clock on the wall was set back by 40 s" in done.out
+    assert "etl   1/2  load#4/load/1  marts#2" in done.out
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["runs"], ["show", "load#1"], ["why", "load"], ["dead-letters"], ["logs", "load#1"]]
+)
+def test_json_is_one_document(typed: Any, server: Any, service: Any, make_run: Any, words: list[str]) -> None:
+    service.history.rows["runs"].append(make_run(1))
+
+    done = typed(*words, "--json")
+
+    assert done.code == 0
+    assert isinstance(json.loads(done.out), dict)
+
+
+def test_runs_are_filtered(typed: Any, server: Any, service: Any, make_run: Any) -> None:
+    service.history.rows["runs"] += [make_run(1), make_run(2, phase="failed"), make_run(3, pipeline="marts")]
+
+    assert [line.split()[0] for line in typed("runs").out.splitlines()] == ["RUN", "marts#3", "load#2", "load#1"]
+    assert "load#2" not in typed("runs", "load", "--phase", "succeeded").out
+
+
+def test_more_runs_than_shown_are_said(typed: Any, server: Any, service: Any, make_run: Any) -> None:
+    service.history.rows["runs"] += [make_run(number) for number in range(1, 5)]
+
+    assert "there are more; --limit 15 shows them" in typed("runs", "-n", "3").out
+
+
+def test_show_tells_a_run_s_tasks_and_cause(typed: Any, server: Any, service: Any, make_run: Any) -> None:
+    service.history.rows["runs"].append(make_run(1))
+
+    done = typed("show", "load#1")
+
+    assert done.out.startswith("load#1  succeeded  3s")
+    assert "raw.orders was published" in done.out
+
+
+@pytest.mark.parametrize("name", ["load#1", "load/1"])
+def test_a_run_s_name_may_be_written_with_a_slash(
+    typed: Any, server: Any, service: Any, make_run: Any, name: str
+) -> None:
+    service.history.rows["runs"].append(make_run(1))
+
+    assert typed("show", name).code == 0
+
+
+def test_why_tells_blockers_what_frees_them_and_causes(typed: Any, server: Any) -> None:
+    out = typed("why", "marts").out
+
+    assert "waits for  pool etl  2 of 2 slots are used (held by load#1)" in out
+    assert "freed by   load#1 ends" in out
+    assert "because    load#1  raw.orders was published" in out
+
+
+def test_logs_are_printed_as_they_are(typed: Any, server: Any, service: Any, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("one\n[bold]two[/bold]\n\tthree without an end")
+    service.log_paths = [("load#1/load/1", str(tmp_path / "log"))]
+
+    assert typed("logs", "load#1").out == "one\n[bold]two[/bold]\n\tthree without an end"
+
+
+@pytest.mark.parametrize(("phase", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_followed_logs_end_with_the_run(
+    typed: Any, server: Any, service: Any, tmp_path: Path, phase: str, code: int
+) -> None:
+    (tmp_path / "log").write_text("one\n")
+    service.log_paths = [("load#1/load/1", str(tmp_path / "log"))]
+    service.phases["load#1"] = phase
+
+    done = typed("logs", "-f", "load#1")
+
+    assert (done.code, done.out) == (code, "one\n")
+
+
+def test_dead_letters_are_listed_with_their_event(
+    typed: Any, server: Any, service: Any, make_item: Any, make_event: Any
+) -> None:
+    service.history.rows["items"].append(make_item(4, change=7, state="dead"))
+    service.history.rows["events"].append(make_event(7))
+
+    assert "order.placed" in typed("dead-letters").out
+
+
+def test_dead_letters_are_given_again_or_dropped(typed: Any, server: Any, service: Any, make_item: Any) -> None:
+    service.history.rows["items"].append(make_item(4, change=7, state="dead"))
+
+    assert typed("dead-letters", "load", "--discard", "-m", "test data").out == "1 dropped for good\n"
+    assert typed("dead-letters", "load", "--replay").out == "load gets 3 again\n"
+    assert typed("dead-letters", "--discard").code == 2
+    assert [name for name, _ in service.calls] == ["discard", "replay"]
+
+
+def test_watch_needs_a_terminal(typed: Any, server: Any) -> None:
+    assert typed("status", "--watch").code == 2
