@@ -41,7 +41,7 @@ bench: .venv/.dev ## measure; tables here, JSON in bench/out
 	@$(BIN)/python -m bench
 
 docs: .venv/.dev ## write the generated pages of docs/reference anew
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python docs/generate.py
 
 clean: ## remove what was made here, .venv included
 	@rm -rf .venv build dist bench/out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

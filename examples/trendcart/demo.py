@@ -27,6 +27,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+import duckdb
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -74,6 +76,9 @@ def main() -> int:
             console.print(f"  | {escape(line)}")
         console.print(f"Logs: {folder}/*.log, and those of the tasks below {folder}/.counterpoint/")
         return 1
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Nothing is left running.")
+        return 130
     console.print(f"\nDone in {time.monotonic() - began:.0f} s. Nothing is left running.")
     return 0
 
@@ -95,12 +100,14 @@ def tell(began: float, world: World, engine: Engine) -> None:
 
     heading("Wednesday, a bad batch: a new release of the shop writes prices in cents")
     day_passes(world, engine, date(2026, 3, 4), in_cents=True)
+    watcher.expected_failures = 1
     watcher.until(lambda: watcher.finished("ingest-orders", "failed") == 1, "a gate stops the bad batch")
     watcher.until(lambda: watcher.finished("fx-rates") == watcher.finished("web-events") == 3, "the others go on")
     say(f"Why are there no new marts? {engine.why('build-marts')}")
+    say(f"The dashboard still ends with {world.dashboard()['gmv'][-1]['day']}.")
     say("The shop puts the prices right and sends the day again.")
     world.shop("corrections", day="2026-03-04")
-    engine.emit("shop.day.corrected", day="2026-03-04")
+    engine.emit("shop.day.corrected", "shop", "2026-03-04/2", day="2026-03-04")
     watcher.until_refreshed(3)
 
     watcher.until(engine.is_idle, "everything settles")
@@ -114,9 +121,9 @@ def day_passes(
     """What happens in the world on one day. Three teams say so, in no agreed order."""
     name = day.isoformat()
     world.shop("days", day=name, in_cents=in_cents)
-    engine.emit("shop.day.closed", day=name)
+    engine.emit("shop.day.closed", "shop", name, day=name)
     clicks, count = drop_clicks(world.folder / "landing", day, times=clicks_times)
-    engine.emit("web.clicks.landed", file=str(clicks), clicks=count)
+    engine.emit("web.clicks.landed", "web-tier", name, file=str(clicks), clicks=count)
     if fx_late_s:
         time.sleep(fx_late_s)
         say(f"Why does fx-rates not go on? {engine.why('fx-rates')}")
@@ -127,6 +134,11 @@ def day_passes(
 def heading(text: str) -> None:
     """A chapter of the story."""
     console.print(f"\n[bold]── {escape(text)}[/]")
+
+
+def new_table(*columns: str) -> Table:
+    """A table without fuss."""
+    return Table(*columns, box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)
 
 
 def say(text: str) -> None:
@@ -155,6 +167,11 @@ class World:
         partial.write_text(f"day,currency,eur\n{day},GBP,{1.14 + day.day / 1000:.3f}\n{day},USD,0.921\n")
         partial.rename(partial.with_suffix(".csv"))
 
+    def rows(self, table: str) -> int:
+        """How many rows a table of the warehouse has."""
+        with duckdb.connect(str(self.folder / "warehouse.duckdb"), read_only=True) as warehouse:
+            return int(warehouse.execute(f"select count(*) from {table}").fetchone()[0])
+
     def dashboard(self) -> Any:
         """What the dashboard shows now."""
         return ask("GET", f"{self.bi}/dashboard")
@@ -164,6 +181,9 @@ def make_anew(folder: Path) -> None:
     """Copy this folder's files, in place of what an earlier demo left."""
     if folder.exists() and not (folder / "score.yaml").exists():
         raise Trouble(f"{folder} is there and is no earlier demo's; name another with --folder")
+    if is_served(folder):
+        raise Trouble(f"a `counterpoint up` is running in {folder}; end it, or name another folder with --folder")
+    end_worker_host(folder)
     shutil.rmtree(folder, ignore_errors=True)
     ignored = shutil.ignore_patterns(
         "work", ".*", "__pycache__", "target", "logs", "*.duckdb", "landing", "demo.py"
@@ -204,15 +224,9 @@ class Engine:
     url: str
     process: subprocess.Popen[bytes]
 
-    def emit(self, type_: str, **data: Any) -> None:
-        """Tell it what happened, as a CloudEvent."""
-        event = {
-            "specversion": "1.0",
-            "id": f"{type_}/{time.time_ns()}",
-            "source": "demo",
-            "type": type_,
-            "data": data,
-        }
+    def emit(self, type_: str, source: str, id_: str, **data: Any) -> None:
+        """Tell it what happened, as a CloudEvent; one with the same source and id is the same event."""
+        event = {"specversion": "1.0", "type": type_, "source": source, "id": id_, "data": data}
         ask("POST", f"{self.url}/api/v1/events", event)
 
     def why(self, name: str) -> str:
@@ -257,11 +271,21 @@ def start_engine(folder: Path, world: World) -> Iterator[Engine]:
         yield Engine(json.loads(note.read_text())["url"], process)
     finally:
         end(process)
-        end_worker_host(folder / ".counterpoint" / "host" / "lock")
+        end_worker_host(folder)
 
 
-def end_worker_host(lock: Path) -> None:
+def is_served(folder: Path) -> bool:
+    """Whether an engine runs there: it notes its process, and removes the note when it ends."""
+    try:
+        os.kill(json.loads((folder / ".counterpoint" / "server.json").read_text())["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+def end_worker_host(folder: Path) -> None:
     """End the process under which tasks run; without an engine it would do so by itself after a minute."""
+    lock = folder / ".counterpoint" / "host" / "lock"
     if not lock.exists():
         return
     with lock.open() as file:
@@ -291,6 +315,7 @@ class Watcher:
         self.facts: list[dict[str, Any]] = []
         self.changed = threading.Condition()
         self.stopped = False
+        self.expected_failures = 0
         threading.Thread(target=self._follow, daemon=True).start()
 
     def finished(self, pipeline: str, phase: str = "succeeded") -> int:
@@ -309,9 +334,14 @@ class Watcher:
             while not condition():
                 if self.engine.process.poll() is not None:
                     raise Trouble(f"counterpoint up ended with code {self.engine.process.returncode}")
+                if (failed := self._failures())[self.expected_failures :]:
+                    raise Trouble(f"{failed[-1]['text']}. `counterpoint logs {failed[-1]['run']}` would say more")
                 if time.monotonic() > deadline:
                     raise Trouble(f"not within {LONGEST_S:.0f} s: {what}. {self.engine.why('build-marts')}")
                 self.changed.wait(0.2)
+
+    def _failures(self) -> list[dict[str, Any]]:
+        return [f for f in self.facts if f["kind"] == "FinishRun" and f["fact"]["phase"] != "succeeded"]
 
     def stop(self) -> None:
         """Show nothing any more."""
@@ -328,12 +358,12 @@ class Watcher:
             return  # the engine has ended; whoever waits notices by its process
 
     def _take(self, fact: dict[str, Any]) -> None:
-        with self.changed:
-            self.facts.append(fact)
-            self.changed.notify_all()
         if fact["kind"] in SHOWN:
             sign, style = SHOWN[fact["kind"]]
             console.print(f"{time.monotonic() - self.began:6.1f} s [{style}]{sign}[/] {escape(fact['text'])}")
+        with self.changed:
+            self.facts.append(fact)
+            self.changed.notify_all()
 
 
 # --- what came of it -------------------------------------------------------------------------------------
@@ -345,26 +375,32 @@ def conclude(world: World, engine: Engine) -> None:
     dashboard = world.dashboard()
 
     heading("What was built")
-    built = Table("asset", "version", "label", "rows")
+    built = new_table("asset", "version", "published by", "rows in it now")
     for asset in engine.status()["assets"]:
-        built.add_row(asset["asset"], str(asset["seq"]), asset["label"], str(asset["metadata"].get("rows", "")))
+        rows = world.rows(asset["asset"].replace("mart.", "marts."))
+        built.add_row(asset["asset"], str(asset["seq"]), asset["by"], f"{rows:,}")
     console.print(built)
-    tile = Table("day", "orders", "GMV, EUR", "returned, EUR", "sessions", "bought")
-    for gmv, funnel in zip(dashboard["gmv"], dashboard["funnel"], strict=False):
+    console.print(f"The dashboard, refreshed {dashboard['refreshes']} times:")
+    tile = new_table("day", "orders", "GMV, EUR", "returned, EUR", "sessions", "bought")
+    for gmv, funnel in zip(dashboard["gmv"], dashboard["funnel"], strict=True):
         money = f"{gmv['gmv_eur']:,.0f}", f"{gmv['returns_eur']:,.0f}"
         tile.add_row(
             gmv["day"], str(gmv["orders"]), *money, f"{funnel['sessions']:,}", f"{funnel['conversion']:.1%}"
         )
-    console.print(f"The dashboard, refreshed {dashboard['refreshes']} times:")
     console.print(tile)
 
     heading("How long each hand-off took")
-    console.print("From the last thing a run waited for to the start of its first task's process:")
-    table = Table("pipeline", "started because of", "runs", "median", "longest")
-    for (pipeline, because), waits in hand_offs(facts).items():
-        median = sorted(waits)[len(waits) // 2]
-        table.add_row(pipeline, because, str(len(waits)), f"{median * 1000:.0f} ms", f"{max(waits) * 1000:.0f} ms")
+    console.print("From the last thing a run waited for (committed) to the start of its first task's process:")
+    table = new_table("pipeline", "was waiting for", "runs", "median", "longest")
+    for pipeline, waits in hand_offs(facts).items():
+        spans = sorted(span for span, _ in waits)
+        subjects = ", ".join(dict.fromkeys(subject for _, subject in waits))
+        median, longest = spans[len(spans) // 2] * 1000, spans[-1] * 1000
+        table.add_row(pipeline, subjects, str(len(spans)), f"{median:.0f} ms", f"{longest:.0f} ms")
     console.print(table)
+    console.print(
+        "The first dbt task also waits until dbt is loaded, once. Tasks that wait for others are left out."
+    )
 
     heading("What failed, and was handled")
     for fact in facts:
@@ -383,24 +419,23 @@ def conclude(world: World, engine: Engine) -> None:
     console.print(f"  {HERE / 'score.yaml'} declares all of it.")
 
 
-def hand_offs(facts: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
-    """(pipeline, what it was started by last) -> seconds from that change to its run's first process."""
+def hand_offs(facts: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]:
+    """Pipeline -> (seconds from the change that started a run to the run's first process, and what changed)."""
     delivered: dict[int, tuple[float, str]] = {}  # item -> when its change was committed, and of what
-    waiting: dict[
-        str, tuple[float, str, str]
-    ] = {}  # admitted run -> the same of its newest item, and its pipeline
-    found: dict[tuple[str, str], list[float]] = {}
-    for fact in (each["fact"] | {"kind": each["kind"], "at": each["at"]} for each in facts):
-        match fact["kind"]:
-            case "Deliver":
-                for item in fact["items"]:
-                    delivered[item["number"]] = seconds(fact["at"]), item["subject"].partition(":")[2]
-            case "AdmitRun":
-                at, subject = max(delivered[number] for number in fact["items"])
-                waiting[fact["run"]] = at, subject, fact["run"].partition("#")[0]
-            case "AttemptEnded" if (run := fact["attempt"].partition("/")[0]) in waiting and fact.get("started"):
-                at, subject, pipeline = waiting.pop(run)
-                found.setdefault((pipeline, subject), []).append(seconds(fact["started"]) - at)
+    admitted: dict[str, tuple[float, str]] = {}  # run -> the same of its newest item
+    found: dict[str, list[tuple[float, str]]] = {}
+    for kind, fact in ((each["kind"], each["fact"] | {"at": each["at"]}) for each in facts):
+        run = fact.get("run") or fact.get("attempt", "").partition("/")[0]
+        if kind == "Deliver":
+            for item in fact["items"]:
+                delivered[item["number"]] = seconds(fact["at"]), item["subject"].partition(":")[2]
+        elif kind == "AdmitRun":
+            admitted[run] = max(delivered[number] for number in fact["items"])
+        elif kind == "AttemptDeferred":
+            admitted.pop(run, None)  # its end tells when it was looked at last, not when it began
+        elif kind == "AttemptEnded" and run in admitted:
+            at, subject = admitted.pop(run)
+            found.setdefault(run.partition("#")[0], []).append((seconds(fact["started"]) - at, subject))
     return found
 
 

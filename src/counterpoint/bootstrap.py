@@ -83,7 +83,7 @@ async def start(
     place.mkdir(mode=0o700, exist_ok=True)
     secret = _secret(place / "secret")
     store_url = store or f"sqlite:///{place.absolute() / 'counterpoint.sqlite'}"
-    executor = ProcessExecutor(place / "host")
+    executor = ProcessExecutor(place / "host", secrets=_secret_sources())
     engine = Engine(
         open_store(store_url),
         executor,
@@ -106,6 +106,14 @@ async def start(
         ended.result()
     service = EngineService(engine, logs=executor.logs, secret=secret)
     return RunningEngine(service, store_url, ended)
+
+
+def _secret_sources() -> list[str]:
+    """Where the worker host looks for secrets: its environment, then the file or folder of files named there."""
+    sources = ["counterpoint.adapters.secrets.environment:EnvironmentSecrets"]
+    if place := os.environ.get("COUNTERPOINT_SECRETS"):
+        sources.append(f"counterpoint.adapters.secrets.file:FileSecrets={Path(place).absolute()}")
+    return sources
 
 
 def _secret(path: Path) -> bytes:

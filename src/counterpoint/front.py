@@ -139,7 +139,7 @@ def _failure(error: BaseException, path: Path) -> dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         line = error.lineno
     said = "".join(traceback.format_exception_only(error)).strip().split("\n")[-1]
-    return {"message": f"the file raised {said}", "line": line or 1}
+    return {"message": f"the file raised {said}; see what `python {path.name}` says", "line": line or 1}
 
 
 def _caller(above: int = 1) -> tuple[str, int]:

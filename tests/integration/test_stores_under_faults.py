@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -20,7 +20,7 @@ import pytest
 
 from counterpoint.adapters.stores import open_store
 from counterpoint.adapters.stores.postgres import PostgresStore
-from counterpoint.errors import LeadershipLost, Mistake, StoreUnavailable
+from counterpoint.errors import LeadershipLost, Mistake, StoreError, StoreUnavailable
 from counterpoint.ports.store import StoredFact, Transaction
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Durability:
             last_said = int(said.split()[-1]) if said.split() else 1
 
             async with opened(url) as store:
+                await store.lead()  # from here on no commit of the killed one is under way
                 kept = [fact.seq for fact in await store.read(limit=1_000_000)]
                 newest_row = (await store.page("items", limit=1))[0][0]
 
@@ -324,3 +325,22 @@ async def test_a_commit_waits_for_the_disk_even_where_the_server_would_not(postg
         assert store._leader is not None
 
         assert await store._leader.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_text_that_the_server_cannot_keep_refuses_the_whole_transaction(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        epoch = await store.lead()
+
+        with pytest.raises(StoreError, match="does not take"):
+            await store.append(Transaction(epoch, [*facts(1, 1), StoredFact(2, NOON, "a\0b", b"")]))
+
+        assert list(await store.read()) == []
+
+
+async def test_many_may_open_a_new_store_at_once(postgres_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(postgres_url)) for _ in range(5)]
+
+        found = await asyncio.gather(*(store.read() for store in stores))
+
+        assert [list(kept) for kept in found] == [[]] * len(stores)

@@ -72,6 +72,8 @@ class Decider:
         self._arrived = asyncio.Event()
         self._drift: float | None = None
         self._stopped = False
+        #: Whether a commit failed: State is then ahead of the store, and nobody may look at it.
+        self.has_failed = False
 
     async def submit(self, make: Make) -> Decided | None:
         """Step an event and return once it is committed.
@@ -87,6 +89,17 @@ class Decider:
     def post(self, make: Make) -> None:
         """Step an event soon; nobody waits for it."""
         self._put(make, None)
+
+    async def committed(self) -> None:
+        """Return when State says nothing that is not committed; it may until the caller's next await.
+
+        Raises:
+            StoreUnavailable: the commit under way failed.
+        """
+        while self._committing is not None:
+            await self._committing.wait()
+        if self.has_failed:
+            raise StoreUnavailable("the store failed; it is unknown what was recorded")
 
     def stop(self) -> None:
         """End `run` after what has come so far."""
@@ -157,10 +170,11 @@ class Decider:
         try:
             if recorded:
                 rows = views.rows(self.state, self.incoming)
-                await self._store.append(Transaction(self.epoch, recorded, rows))
+                await self._commit(Transaction(self.epoch, recorded, rows))
                 self.incoming.clear()
                 self._on_commit(decided, recorded, rows)
         except BaseException:
+            self.has_failed = True
             for future, _ in answers:
                 if not future.done():
                     future.set_exception(StoreUnavailable("the store failed; it is unknown what was recorded"))
@@ -173,7 +187,19 @@ class Decider:
             else:
                 future.set_result(outcome)
 
+    async def _commit(self, transaction: Transaction) -> None:
+        self._committing = committing = asyncio.Event()
+        try:
+            await self._store.append(transaction)
+        except BaseException:
+            self.has_failed = True
+            raise
+        finally:
+            self._committing = None
+            committing.set()
+
     def _step(self, event: AnyEvent, recorded: list[StoredFact]) -> Decided:
+        event = facts.without_nul(event)
         first = self.state.facts + 1
         decisions = step(self.state, event)
         for number, fact in enumerate((event, *decisions)):

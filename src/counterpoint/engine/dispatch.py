@@ -30,6 +30,7 @@ class Dispatcher:
     Args:
         url: where tasks reach the API; "" while there is none.
         token: attempt id -> the token its task may use.
+        callback_secret: attempt id -> what the remote side of its job signs call-backs with.
         sink: takes the end of an attempt that cannot even be prepared.
     """
 
@@ -42,10 +43,11 @@ class Dispatcher:
         *,
         url: Callable[[], str],
         token: Callable[[str], str],
+        callback_secret: Callable[[str], str],
         sink: Sink,
     ) -> None:
         self._state, self._executor, self._history, self._tools = state, executor, history, tools
-        self._url, self._token, self._sink = url, token, sink
+        self._url, self._token, self._callback_secret, self._sink = url, token, callback_secret, sink
         self._envelopes: dict[int, bytes] = {}
         self._orders: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
 
@@ -79,7 +81,9 @@ class Dispatcher:
             await order()
 
     def _stop(self, decision: StopAttempt) -> None:
-        if decision.attempt in self._state.attempts:
+        if decision.look is not None:
+            self.place(decision.attempt)
+        elif decision.attempt in self._state.attempts:
             self._orders.put_nowait(lambda: self._executor.stop(decision.attempt, grace_s=decision.grace_s))
 
     async def _place(self, attempt: Attempt, run: Run) -> None:
@@ -92,7 +96,11 @@ class Dispatcher:
                 Ended(attempt=attempt.attempt, look=attempt.look, succeeded=False, failure="error", detail=detail)
             )
             return
-        await self._executor.place(attempt.host, placement)
+        if placement.invocation.argv or placement.invocation.function:
+            await self._executor.place(attempt.host, placement)
+        else:
+            # A deferred attempt is stopped, and there is nothing elsewhere that could be told to end.
+            self._sink(Ended(attempt=attempt.attempt, look=attempt.look, succeeded=False, failure="signal"))
 
     async def _placement(self, attempt: Attempt, run: Run) -> Placement:
         pipeline = self._state.pipeline_of(run)
@@ -105,6 +113,7 @@ class Dispatcher:
             look=attempt.look,
             carry=attempt.carry if attempt.look else None,
             callback=attempt.called_back,
+            stopping=bool(attempt.stopping),
             callback_url=f"{self._url()}/api/v1/callbacks/{_quoted(attempt.attempt)}",
         )
         invocation = self._tools[task.tool].prepare(task, context)
@@ -137,6 +146,7 @@ class Dispatcher:
             "COUNTERPOINT_DUE": "",
             "COUNTERPOINT_URL": self._url(),
             "COUNTERPOINT_TOKEN": self._token(attempt.attempt),
+            "COUNTERPOINT_CALLBACK_SECRET": self._callback_secret(attempt.attempt),
             "TRACEPARENT": run.trace,
         }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
+from counterpoint.errors import StoreError
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.evolve import fold
@@ -23,6 +25,24 @@ SNAPSHOT_UPCASTERS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(AnyEvent | AnyDecision)
 _document = msgspec.json.Decoder(Document)
+
+
+#: NUL as JSON writes it, not after a backslash that is itself escaped.
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def has_nul(encoded: bytes) -> bool:
+    """Whether a JSON text holds NUL characters, which PostgreSQL cannot keep in text."""
+    return b"\\u0000" in encoded and _NUL.search(encoded) is not None
+
+
+def without_nul(event: AnyEvent) -> AnyEvent:
+    """The event with each NUL in its texts replaced: what a task prints must not stop the engine."""
+    body = _encoder.encode(event)
+    if not has_nul(body):
+        return event
+    clean: AnyEvent = msgspec.json.decode(_NUL.sub(rb"\1\\ufffd", body), type=AnyEvent)
+    return clean
 
 
 def kind_of(fact: Fact) -> str:
@@ -55,13 +75,21 @@ def encode_state(state: State) -> Snapshot:
 
 
 def decode_state(snapshot: Snapshot) -> Document:
-    """The document of a snapshot, of this release or the one before."""
-    if snapshot.version == SNAPSHOT_VERSION:
-        return _document.decode(snapshot.body)
-    document = msgspec.json.decode(snapshot.body)
-    for version in range(snapshot.version, SNAPSHOT_VERSION):
-        document = SNAPSHOT_UPCASTERS[version](document)
-    return msgspec.convert(document, Document)
+    """The document of a snapshot, of this release or the one before.
+
+    Raises:
+        StoreError: it is no document that this release can read.
+    """
+    try:
+        if snapshot.version == SNAPSHOT_VERSION:
+            return _document.decode(snapshot.body)
+        document = msgspec.json.decode(snapshot.body)
+        for version in range(snapshot.version, SNAPSHOT_VERSION):
+            document = SNAPSHOT_UPCASTERS[version](document)
+        return msgspec.convert(document, Document)
+    except (msgspec.MsgspecError, LookupError) as error:
+        text = f"the one of fact {snapshot.seq}, version {snapshot.version}, cannot be read: {error}"
+        raise StoreError(text) from error
 
 
 def is_faithful(snapshot: Snapshot) -> bool:

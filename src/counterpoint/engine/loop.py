@@ -13,40 +13,53 @@ import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from counterpoint.engine import facts
 from counterpoint.engine.decide import Decided, Decider, Make
 from counterpoint.engine.dispatch import Dispatcher
 from counterpoint.engine.observe import Observer
 from counterpoint.engine.service import StreamMessage
-from counterpoint.errors import LeadershipLost, StoreError, StoreUnavailable
+from counterpoint.errors import LeadershipLost, Mistake, StoreError, StoreUnavailable
 from counterpoint.kernel.decisions import AnyDecision, FinishRun
 from counterpoint.kernel.events import AnyEvent, HostLost, PlanDeclared, Woke
 from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.explain import sentence
-from counterpoint.kernel.state import State
+from counterpoint.kernel.state import Document, State
+from counterpoint.model import webhook
 from counterpoint.model.plan import Plan
 from counterpoint.ports.clock import Clock
 from counterpoint.ports.executor import Executor, Report
-from counterpoint.ports.store import EventRow, History, Row, Store, StoredFact
+from counterpoint.ports.store import EventRow, History, Row, Snapshot, Store, StoredFact
 from counterpoint.ports.tool import Tool
 
 log = logging.getLogger("counterpoint.engine")
 
-#: Facts between two snapshots, at least; and for each run or item that a snapshot would hold.
-SNAPSHOT_FACTS = 5_000
-#: Facts that stay in the journal behind the newest snapshot, for `why` and replay of the recent past.
-KEPT_FACTS = 200_000
-#: How long ended runs and what belongs to them stay in history.
-HISTORY = timedelta(days=30)
 #: Messages a slow reader of the stream may be behind; then it gets a gap.
 STREAM_BACKLOG = 10_000
 #: Seconds before leadership is sought again after the store failed.
 RETRY_S = 0.5
+#: Engine time that begins this far ahead of the clock on the wall is worth a word.
+AHEAD = timedelta(seconds=30)
+
+
+class Retention(Struct, frozen=True, kw_only=True):
+    """How much of the past is kept.
+
+    Attributes:
+        snapshot_facts: facts between two snapshots, at least.
+        kept_facts: facts that stay in the journal behind the newest snapshot, for `why` and replay of the
+            recent past.
+        history: how long ended runs and what belongs to them stay in history.
+    """
+
+    snapshot_facts: int = 5_000
+    kept_facts: int = 200_000
+    history: timedelta = timedelta(days=30)
 
 
 class Backend(Store, History, Protocol):
@@ -76,6 +89,7 @@ class Engine:
         by: str = "up",
         commit: str = "",
         on_standby: Callable[[], None] = lambda: None,
+        retention: Retention = Retention(),  # noqa: B008
     ) -> None:
         self.backend, self.executor, self.tools = backend, executor, tools
         self.clock: Clock = clock(None)
@@ -83,7 +97,7 @@ class Engine:
         self.started = asyncio.Event()
         self.progress: dict[str, dict[str, Any]] = {}
         self._make_clock, self._declared, self._secret, self._url, self._by = clock, declared, secret, url, by
-        self._commit, self._on_standby = commit, on_standby
+        self._commit, self._on_standby, self._retention = commit, on_standby, retention
         self._stood_by = False
         self._decider: Decider | None = None
         self._dispatcher: Dispatcher | None = None
@@ -91,12 +105,14 @@ class Engine:
         self._ends: dict[str, list[asyncio.Future[str]]] = {}
         self._readers: set[asyncio.Queue[StreamMessage | None]] = set()
         self._snapshot_at = 0
+        self._keeping = asyncio.Lock()
+        self._trouble = ""  # why it does not lead, if the store failed
         self._stopping = False
 
     @property
     def ready(self) -> bool:
         """Whether it leads and accepts."""
-        return self.started.is_set() and self._decider is not None
+        return self.started.is_set() and self._decider is not None and not self._decider.has_failed
 
     @property
     def decider(self) -> Decider:
@@ -105,8 +121,8 @@ class Engine:
         Raises:
             StoreUnavailable: no store is led at the moment.
         """
-        if self._decider is None:
-            raise StoreUnavailable("the engine does not lead (yet); try again in a moment")
+        if self._decider is None or self._decider.has_failed:
+            raise StoreUnavailable(self._trouble or "the engine does not lead yet")
         return self._decider
 
     @property
@@ -120,8 +136,10 @@ class Engine:
             try:
                 await self._lead(await self._leadership())
             except StoreError as error:
-                log.warning("leadership ended: %s", error)
-                self._notice(f"the store failed and was loaded again: {error}")
+                if str(error) != self._trouble:
+                    log.warning("leadership ended: %s", error)
+                    self._notice(f"the store failed and was loaded again: {error}")
+                self._trouble = str(error)
                 if not self._stopping:
                     await asyncio.sleep(RETRY_S)
 
@@ -145,6 +163,12 @@ class Engine:
     async def _lead(self, epoch: int) -> None:
         state, last = await self._load()
         self.clock = self._make_clock(last)
+        ahead = self.clock.at() - self.clock.wall()
+        if ahead > AHEAD:
+            self._notice(
+                f"the newest fact is {ahead.total_seconds():.0f} s ahead of this machine's clock, which may be wrong;"
+                " engine time goes on from that fact"
+            )
         decider = Decider(state, self.backend, self.clock, epoch=epoch, on_commit=self._committed)
         observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self._progressed)
         dispatcher = Dispatcher(
@@ -154,6 +178,7 @@ class Engine:
             self.tools,
             url=self._url,
             token=self.token,
+            callback_secret=lambda attempt: webhook.derive_secret(self._secret, attempt),
             sink=observer.take,
         )
         self._decider, self._dispatcher, self._epoch = decider, dispatcher, epoch
@@ -178,18 +203,35 @@ class Engine:
 
     async def _load(self) -> tuple[State, datetime | None]:
         """State from the newest snapshot and the facts after it, and the time of the newest fact."""
-        snapshot = await self.backend.load()
-        document = facts.decode_state(snapshot) if snapshot is not None else None
-        after = snapshot.seq if snapshot is not None else 0
+        document, after = await self._newest_snapshot()
+        self._snapshot_at = after
         tail: list[AnyEvent | AnyDecision] = []
         while stored := await self.backend.read(after=after, limit=5_000):
+            if stored[0].seq != after + 1:
+                raise Mistake(
+                    f"the journal goes on at fact {stored[0].seq}, and no snapshot reaches up to it; restore a backup",
+                    code="store-damaged",
+                )
             tail += facts.decode_all(stored)
             after = stored[-1].seq
         state = fold(document, tail)
         if state.facts != after:
             raise AssertionError(f"the journal ends at {after}, State counts {state.facts} facts")
-        self._snapshot_at = snapshot.seq if snapshot is not None else 0
         return state, state.at if after else None
+
+    async def _newest_snapshot(self) -> tuple[Document | None, int]:
+        """The newest snapshot that can be read, and its seq; (None, 0) where the journal alone must do."""
+        for skip in range(2):
+            try:
+                snapshot = await self.backend.load(skip=skip)
+                if snapshot is None:
+                    break
+                return facts.decode_state(snapshot), snapshot.seq
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                self._notice(f"a snapshot is not used: {error}")
+        return None, 0
 
     async def _declare(self, decider: Decider) -> None:
         """Declare the plan of the files, if it is another one."""
@@ -245,7 +287,7 @@ class Engine:
     def _perhaps_snapshot(self) -> None:
         state = self.state
         # In proportion to what a snapshot costs, so that it stays a small share of the work.
-        due = max(SNAPSHOT_FACTS, len(state.runs) + state.items // 100)
+        due = max(self._retention.snapshot_facts, len(state.runs) + state.items // 100)
         if state.facts - self._snapshot_at >= due:
             self._snapshot_at = state.facts
             self._later(self._keep(facts.encode_state(state)))
@@ -254,16 +296,21 @@ class Engine:
         if state.facts > self._snapshot_at:
             await self._keep(facts.encode_state(state))
 
-    async def _keep(self, snapshot: Any) -> None:
+    async def _keep(self, snapshot: Snapshot) -> None:
         """Save a snapshot, load it back, compare, and only then cut what lies behind it."""
         try:
-            await self.backend.save(snapshot, epoch=self._epoch)
-            loaded = await self.backend.load()
-            if loaded is None or not await asyncio.to_thread(facts.is_faithful, loaded):
-                self._notice("a snapshot could not be loaded back as it was; the journal is not cut")
-                return
-            before = datetime.now(UTC) - HISTORY
-            await self.backend.cut(below=snapshot.seq - KEPT_FACTS, history_before=before, epoch=self._epoch)
+            async with self._keeping:
+                if not await asyncio.to_thread(facts.is_faithful, snapshot):
+                    self._notice("a snapshot would not be read back as it is; it is not kept, the journal is not cut")
+                    return
+                await self.backend.save(snapshot, epoch=self._epoch)
+                if await self.backend.load() != snapshot:
+                    self._notice("a snapshot was not loaded back as it was saved; the journal is not cut")
+                    return
+                # By engine time: a wall clock that is set years ahead must not end the history.
+                before = self.clock.at() - self._retention.history
+                below = snapshot.seq - self._retention.kept_facts
+                await self.backend.cut(below=below, history_before=before, epoch=self._epoch)
         except StoreError as error:
             self._notice(f"a snapshot could not be kept: {error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,7 +44,7 @@ class Observer:
             case Ended():
                 self._later(self._end(report))
             case Lost():
-                self._decider.post(_lost(report))
+                self._later(self._lose(report))
             case HostState():
                 self._decider.post(_host(report))
             case Progress():
@@ -53,12 +54,25 @@ class Observer:
                     self._progress(report.attempt, report.line)
 
     async def _end(self, ended: Ended) -> None:
-        try:
+        # What is not recorded is not acknowledged: the host reports it again to the next leader.
+        with suppress(StoreError):
             await self._decider.submit(self._ended(ended))
             await self._executor.acknowledge(ended.attempt, ended.look)
-        except StoreError:
-            # Not recorded, so not acknowledged: the host reports it again to the next leader.
-            return
+
+    async def _lose(self, lost: Lost) -> None:
+        look = 0
+
+        def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
+            nonlocal look
+            attempt = state.attempts.get(lost.attempt)
+            if attempt is None or attempt.deferred:
+                return None
+            look = attempt.look
+            return e.AttemptLost(at=at, wall=wall, attempt=lost.attempt, detail=lost.detail)
+
+        with suppress(StoreError):
+            await self._decider.submit(make)
+            await self._executor.acknowledge(lost.attempt, look)
 
     def _ended(self, ended: Ended) -> Make:
         def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
@@ -67,7 +81,7 @@ class Observer:
                 return None
             task = state.task_of(state.runs[attempt.run], attempt.task)
             answer = self._read(task, ended)
-            if answer.state == "not-yet":
+            if answer.state == "not-yet" and not attempt.stopping:
                 return e.AttemptDeferred(
                     at=at,
                     wall=wall,
@@ -83,7 +97,7 @@ class Observer:
                 wall=wall,
                 attempt=ended.attempt,
                 outcome="succeeded" if answer.state == "done" else "failed",
-                failure=answer.failure,
+                failure="" if answer.state == "done" else answer.failure or "exit",
                 exit_code=ended.exit_code,
                 detail=answer.detail[:MOST_DETAIL],
                 reports=answer.reports,
@@ -108,23 +122,15 @@ def checkpoint(attempt: str, line: Mapping[str, Any]) -> Make:
     """The event of a checkpoint that a running attempt reported."""
 
     def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
-        name = line.get("name")
-        if attempt not in state.attempts or not isinstance(name, str) or not name:
+        name, data = line.get("name"), line.get("data")
+        running = state.attempts.get(attempt)
+        if running is None or not isinstance(name, str) or not name:
             return None
-        data = line.get("data")
-        return e.CheckpointReached(
-            at=at, wall=wall, attempt=attempt, name=name, data=data if isinstance(data, dict) else {}
-        )
-
-    return make
-
-
-def _lost(report: Lost) -> Make:
-    def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
-        attempt = state.attempts.get(report.attempt)
-        if attempt is None or attempt.deferred:
+        known = data if isinstance(data, dict) else {}
+        if running.checkpoints.get(name) == known:
+            # Hosts repeat those of running attempts to each new leader.
             return None
-        return e.AttemptLost(at=at, wall=wall, attempt=report.attempt, detail=report.detail)
+        return e.CheckpointReached(at=at, wall=wall, attempt=attempt, name=name, data=known)
 
     return make
 

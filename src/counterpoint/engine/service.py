@@ -230,12 +230,12 @@ class Service(Protocol):
         """The attempt that a task's token belongs to, while that attempt runs."""
         ...
 
-    def status(self) -> Status:
-        """Everything now."""
+    async def status(self) -> Status:
+        """Everything now, as far as it is committed."""
         ...
 
-    def explain(self, name: str) -> Explanation:
-        """Why a run, a pipeline, an asset or a pool is as it is."""
+    async def explain(self, name: str) -> Explanation:
+        """Why a run (ended ones too), a pipeline, an asset or a pool is as it is, and what led to it."""
         ...
 
     async def wait_for_run(self, run: str) -> Literal["succeeded", "failed", "cancelled"]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from counterpoint.engine import facts, observe, status, trigger
+from counterpoint.engine import facts, observe, status, trigger, why
 from counterpoint.engine.decide import Make
 from counterpoint.engine.loop import Engine, message
 from counterpoint.engine.service import (
@@ -80,7 +80,10 @@ class EngineService:
     async def _accept(self, event: Mapping[str, Any], attempt: str) -> Accepted:
         source, event_id = str(event.get("source", "")), str(event.get("id", ""))
         try:
-            size = len(msgspec.json.encode(event))
+            encoded = msgspec.json.encode(event)
+            size = len(encoded)
+            if facts.has_nul(encoded):
+                raise Mistake("text without NUL characters was expected; take them out", code="envelope")
             if size > self.max_event_bytes:
                 text = f"at most {self.max_event_bytes} bytes were expected, {size} were found; send a reference"
                 return Accepted(source=source, id=event_id, status=413, code="too-large", error=text)
@@ -188,6 +191,7 @@ class EngineService:
         )
 
     async def wait_for_run(self, run: str) -> Phase:
+        await self.engine.decider.committed()
         if run in self.engine.state.runs:
             phase: Any = await self.engine.wait_for(run)
         else:
@@ -277,7 +281,6 @@ class EngineService:
         name = webhook.verify([secret], headers=headers, body=body, now=self.engine.clock.wall())
         if name in self._messages:
             return
-        self._messages[name] = None
         try:
             data = json.loads(body) if body else None
         except ValueError as error:
@@ -285,10 +288,14 @@ class EngineService:
 
         def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
             if attempt not in state.attempts:
-                return None
+                raise NotFound(f"attempt {attempt} is not running (any more)")
             return e.CallbackReceived(at=at, wall=wall, attempt=attempt, message=name, data=data)
 
         await self.engine.decider.submit(make)
+        # Only now: a delivery that could not be taken must be taken when it is repeated.
+        self._messages[name] = None
+        while len(self._messages) > MOST_RECENT:
+            self._messages.pop(next(iter(self._messages)))
 
     async def report_attempt(self, attempt: str, line: Mapping[str, Any]) -> None:
         if attempt not in self.engine.state.attempts:
@@ -305,15 +312,17 @@ class EngineService:
 
     # Questions.
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         engine = self.engine
+        await engine.decider.committed()
         clock = engine.clock
         return status.status(
             engine.state, epoch=engine.decider.epoch, at=clock.at(), wall=clock.wall(), notices=engine.notices
         )
 
-    def explain(self, name: str) -> Explanation:
-        return status.explain(self.engine.state, name)
+    async def explain(self, name: str) -> Explanation:
+        await self.engine.decider.committed()
+        return await why.explain(self.engine.state, self.history, name)
 
     async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
         stored = await self.engine.backend.read(after=after, limit=limit)
@@ -361,7 +370,7 @@ def difference(before: Plan, after: Plan) -> Declared:
     removed: dict[str, list[str]] = {}
     altered: dict[str, list[str]] = {}
     for kind in ("pipelines", "assets", "events", "pools"):
-        old, new = getattr(before, kind), getattr(after, kind)
+        old, new = _meaning(getattr(before, kind)), _meaning(getattr(after, kind))
         for found, names in (
             (added, [name for name in new if name not in old]),
             (removed, [name for name in old if name not in new]),
@@ -376,6 +385,14 @@ def difference(before: Plan, after: Plan) -> Declared:
         removed=removed,
         altered=altered,
     )
+
+
+def _meaning(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """What is declared, without where it stands in its file."""
+    return {
+        name: msgspec.structs.replace(value, where="") if hasattr(value, "where") else value
+        for name, value in declared.items()
+    }
 
 
 def _repeat(incoming: trigger.Incoming, digest: str, number: int) -> Accepted:

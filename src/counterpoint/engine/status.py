@@ -1,15 +1,12 @@
-"""What is going on now, in the words of `service`: status and explanations, read from State."""
+"""What is going on now, in the words of `service`, read from State."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-import msgspec
-
-from counterpoint.engine.service import AssetStatus, Explanation, PipelineStatus, PoolStatus, Status
-from counterpoint.errors import unknown_name
-from counterpoint.kernel.explain import Why, holders_of, why_pipeline, why_run
+from counterpoint.engine.service import AssetStatus, PipelineStatus, PoolStatus, Status
+from counterpoint.kernel.explain import why_pipeline
 from counterpoint.kernel.state import AssetState, State
 
 
@@ -104,72 +101,3 @@ def asset_status(asset: AssetState) -> AssetStatus:
         by=asset.by,
         suspect=asset.suspect,
     )
-
-
-def explain(state: State, name: str) -> Explanation:
-    """Why a live run, a pipeline, an asset or a pool is as it is.
-
-    Raises:
-        NotFound: the plan and State have nothing of that name.
-    """
-    if name in state.runs:
-        return _explanation(name, why_run(state, state.runs[name]))
-    if name in state.plan.pipelines:
-        return _explanation(name, why_pipeline(state, state.plan.pipelines[name]))
-    if name in state.plan.assets:
-        return _explanation(name, _why_asset(state, name))
-    if name in state.plan.pools:
-        return _explanation(name, _why_pool(state, name))
-    known = [*state.plan.pipelines, *state.plan.assets, *state.plan.pools, *state.runs]
-    raise unknown_name("run, pipeline, asset or pool", name, known, remedy="see `counterpoint status`")
-
-
-def _explanation(subject: str, why: Why) -> Explanation:
-    return Explanation(
-        subject=subject,
-        state=why.state,
-        lines=why.lines,
-        blockers=[msgspec.to_builtins(blocker) for blocker in why.blockers],
-        frees=why.frees,
-        when=why.when,
-    )
-
-
-def _why_asset(state: State, name: str) -> Why:
-    lines = []
-    partitions = [asset for asset in state.assets.values() if asset.asset == name]
-    for asset in partitions[:20]:
-        where = f"{name}/{asset.partition}" if asset.partition else name
-        if asset.seq:
-            lines.append(f"{where} is at version {asset.seq}, published by {asset.by} at {asset.at:%H:%M:%S} UTC.")
-        if asset.suspect:
-            lines.append(f"{where} is suspect: a writer in place failed since; automatic readers hold.")
-    if not partitions:
-        lines.append(f"{name} has no version yet.")
-    writers = state.plan.writers.get(name, ())
-    parts = [(writer, why_pipeline(state, state.plan.pipelines[writer])) for writer in writers]
-    for writer, part in parts:
-        lines += [f"Its writer {writer} is {part.state}: {line}" for line in part.lines[:2]]
-    if not writers:
-        lines.append(f"No pipeline writes {name}; its versions are reported from outside.")
-    suspect = any(asset.suspect for asset in partitions)
-    current = any(asset.seq for asset in partitions)
-    return Why(
-        "suspect" if suspect else "published" if current else "missing",
-        lines,
-        [blocker for _, part in parts for blocker in part.blockers],
-        next((part.frees for _, part in parts if part.frees), ""),
-        min((part.when for _, part in parts if part.when), default=None),
-    )
-
-
-def _why_pool(state: State, name: str) -> Why:
-    pool = pool_status(state, name)
-    holders = holders_of(state, f"pool:{name}")
-    held = ", ".join(f"{holder} ({amount})" for holder, amount in holders.items())
-    lines = [f"{pool.used} of {pool.slots} slots of {name} are held" + (f" by {held}." if held else ".")]
-    if pool.waiting:
-        lines.append(f"First in the queue for it: {', '.join(pool.waiting)}.")
-    if pool.reserved_for:
-        lines.append(f"What gets free is kept for {pool.reserved_for}, which was passed over too long.")
-    return Why("full" if pool.used >= pool.slots else "free", lines, [], "a holder ends" if pool.waiting else "")

@@ -86,7 +86,6 @@ def read(
             "JSON `data` was expected, `data_base64` was found; binary payloads are not taken", code="envelope"
         )
     schemas.check(event_type, event.get("data"))
-    envelope = {**event, "time": event.get("time") or now.isoformat()}
     change = Change(
         number=0,
         subject=f"event:{event_type}",
@@ -100,6 +99,7 @@ def read(
         by_run=by_run,
         trace=str(event.get("traceparent") or ""),
     )
+    envelope = {**event, "time": event.get("time") or now.isoformat()} | _extensions(change)
     digest = hashlib.sha256(_encoder.encode({key: value for key, value in event.items() if key != "time"}))
     return Incoming(change=change, envelope=_encoder.encode(envelope), digest=digest.hexdigest())
 
@@ -118,7 +118,7 @@ def _time(text: Any, now: datetime) -> datetime:
 def row(change: Change, *, at: datetime, envelope: bytes | None = None, digest: str = "") -> EventRow:
     """A change as the events table keeps it."""
     if envelope is None:
-        envelope = _encoder.encode(as_event(change) | {"datacontenttype": "application/json"})
+        envelope = _encoder.encode(as_event(change) | _extensions(change))
     return EventRow(
         number=change.number,
         source=change.source,
@@ -130,3 +130,9 @@ def row(change: Change, *, at: datetime, envelope: bytes | None = None, digest: 
         digest=digest,
         envelope=envelope,
     )
+
+
+def _extensions(change: Change) -> dict[str, str]:
+    """CloudEvents extension attributes that say which run caused a change, and its trace."""
+    named = {"counterpointrun": change.by_run, "traceparent": change.trace}
+    return {"datacontenttype": "application/json"} | {name: value for name, value in named.items() if value}

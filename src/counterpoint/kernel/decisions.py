@@ -36,7 +36,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
         number: its id, ascending over the store.
         group: which group of the subscriber's trigger it serves.
         origin: the item that it replays; None for a first delivery.
-        confirms: the run that waits for this item (sync delivery); "" for none.
+        confirms, confirm_by: the run that waits for this item (sync delivery), and how long; "" for none.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hops: int = 0
     origin: int | None = None
     confirms: str = ""
+    confirm_by: datetime | None = None
 
 
 class Pin(Struct, frozen=True, omit_defaults=True):
@@ -150,11 +151,15 @@ class LookAttempt(Decision, frozen=True, tag="LookAttempt"):
 
 
 class StopAttempt(Decision, frozen=True, tag="StopAttempt"):
-    """Ask an attempt to stop: a signal, then after `grace_s` the end. `why` is how its end will count."""
+    """Ask an attempt to stop: a signal, then after `grace_s` the end. `why` is how its end will count.
+
+    A deferred attempt has no process to signal: at look `look` its tool ends what runs elsewhere.
+    """
 
     attempt: str
     why: Literal["timeout", "cancel", "preempt"]
     grace_s: float
+    look: int | None = None
 
 
 class RetryTask(Decision, frozen=True, tag="RetryTask"):
@@ -185,7 +190,9 @@ class SkipTask(Decision, frozen=True, tag="SkipTask"):
 class PublishAsset(Decision, frozen=True, tag="AssetPublished"):
     """A new version of an asset is current.
 
-    `reflects` (source -> how far it is contained) stays empty until promises ask for it.
+    Attributes:
+        reflects: source -> how far it is contained; empty until promises ask for it.
+        task: the task whose own write it is; "" for a write of the pipeline or from outside.
     """
 
     asset: str
@@ -197,6 +204,7 @@ class PublishAsset(Decision, frozen=True, tag="AssetPublished"):
     pins: tuple[Pin, ...] = ()
     data_through: datetime | None = None
     by: str = ""
+    task: str = ""
     hops: int = 0
 
 
@@ -207,6 +215,7 @@ class ConfirmAsset(Decision, frozen=True, tag="ConfirmAsset"):
     partition: str
     seq: int
     by: str
+    task: str = ""
     pins: tuple[Pin, ...] = ()
 
 
@@ -215,6 +224,7 @@ class RefuseReport(Decision, frozen=True, tag="RefuseReport"):
 
     asset: str
     by: str
+    task: str = ""
 
 
 class MarkSuspect(Decision, frozen=True, tag="MarkSuspect"):
@@ -240,10 +250,11 @@ class AwaitConfirmation(Decision, frozen=True, tag="AwaitConfirmation"):
 
 
 class Confirm(Decision, frozen=True, tag="Confirm"):
-    """A sync subscriber has got as far as it must with an item."""
+    """A sync subscriber has got as far as it must with an item, or will not: then the run may have to fail."""
 
     run: str
     item: int
+    fails: bool = False
 
 
 class FinishRun(Decision, frozen=True, tag="FinishRun"):

@@ -15,11 +15,12 @@ import msgspec
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.phases import RUN, TASK, check
+from counterpoint.kernel.phases import ENDED_TASK, RUN, TASK, check
 from counterpoint.kernel.state import (
     RANKS,
     AssetState,
     Attempt,
+    Awaited,
     Backlog,
     Document,
     Lane,
@@ -34,7 +35,11 @@ from counterpoint.kernel.state import (
     settled,
 )
 from counterpoint.model.calendar import next_tick
+from counterpoint.model.plan import subject_of
 from counterpoint.model.trigger import Cron, Every
+
+#: Requests for runs that are remembered, so that one that is sent again is told from a new one.
+MOST_REQUESTS = 10_000
 
 
 def evolve(state: State, fact: e.AnyEvent | d.AnyDecision) -> None:
@@ -64,23 +69,20 @@ def _begin(state: State, event: e.Event) -> None:
 
 
 def plan_declared(state: State, event: e.PlanDeclared) -> None:
-    if any(run.digest == state.digest for run in state.runs.values()):
-        state.plans[state.digest] = state.plan
+    before = {subject_of(clock, name): state.ticks[name, place] for name, place, clock in state.plan.clocks}
+    state.plans[state.digest] = state.plan
     state.plan, state.digest, state.declared = event.content, event.digest, event.at
-    state.plans.pop(event.digest, None)
-    for pipeline, source, clock in state.plan.clocks:
-        # A new clock begins now: what it would have done before it was declared is no missed tick.
-        state.ticks.setdefault((pipeline, source), max(event.wall, getattr(clock, "start", event.wall)))
-    known = {(pipeline, source) for pipeline, source, _ in state.plan.clocks}
-    for place in [place for place in state.ticks if place not in known]:
-        del state.ticks[place]
+    # A new clock begins now: what it would have done before it was declared is no missed tick.
+    state.ticks = {
+        (name, place): before.get(subject_of(clock, name), event.wall) for name, place, clock in state.plan.clocks
+    }
     for run in state.runs.values():
         # A run that waits takes the new plan, if it still has a place there.
         if run.phase == "waiting" and run.pipeline in state.plan.pipelines:
-            run.digest = state.digest
-            declared = state.plan.pipelines[run.pipeline].tasks
-            run.tasks = {name: run.tasks.get(name) or TaskState() for name in declared}
-            _settle_tasks(state, run)
+            run.held = True
+            _take_plan(state, run)
+    used = {run.digest for run in state.runs.values()} - {state.digest}
+    state.plans = {digest: plan for digest, plan in state.plans.items() if digest in used}
     for name in [name for name in state.paused if name not in state.plan.pipelines]:
         del state.paused[name]
     for lane, backlog in state.backlogs.items():
@@ -90,6 +92,9 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
             backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         state.touched.lanes[lane] = None
     rebuild_queue(state)
+    for lane in list(state.behind):
+        if lane[0] in state.plan.pipelines:
+            _fill_places(state, lane)
     state.touched.admission = True
 
 
@@ -106,7 +111,7 @@ def clock_jumped(state: State, event: e.ClockJumped) -> None:
 
 
 def event_accepted(state: State, event: e.EventAccepted) -> None:
-    state.changes = event.change.number
+    state.changes = max(state.changes, event.change.number)
     state.touched.changes.append(event.change)
     state.written.changes[event.change.number] = event.change
 
@@ -118,9 +123,9 @@ def run_requested(state: State, event: e.RunRequested) -> None:
 def cancel_requested(state: State, event: e.CancelRequested) -> None:
     run = state.runs.get(event.run)
     if run is not None:
-        run.ending, run.skip_items = "person", event.skip
+        run.skip_items = event.skip
         run.reason = {"by": event.by, "reason": event.reason}
-        state.touched.runs[run.run] = None
+        _begin_to_end(state, run, "person")
 
 
 def retry_requested(state: State, event: e.RetryRequested) -> None:
@@ -129,23 +134,28 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
         return
     check(RUN, run.phase, "waiting")
     run.phase, run.ended, run.ending, run.failure, run.admitted = "waiting", None, "", "", None
-    run.digest, run.automatic, run.skip_items, run.reason = state.digest, False, False, {}
-    run.items, run.aside, run.holds, run.confirming = {}, (), {}, ()
+    run.automatic, run.skip_items, run.reason = False, False, {}
+    run.items, run.aside, run.holds, run.confirming, run.refused = {}, (), {}, {}, ""
     run.created = state.at
     run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
     run.rank = RANKS[state.plan.pipelines[run.pipeline].priority_class]
-    declared = state.plan.pipelines[run.pipeline].tasks
-    run.tasks = {name: run.tasks.get(name) or TaskState() for name in declared}
-    for task in run.tasks.values():
-        if task.phase != "done":
-            task.phase, task.tries, task.lost, task.failure, task.attempt = "blocked", 0, 0, "", ""
-    _settle_tasks(state, run)
-    state.last.pop(run.pipeline, None)
+    _forget_ends(run, [task for task in run.tasks.values() if task.phase != "done"])
+    _take_plan(state, run)
+    if all(task.phase != "ready" for task in run.tasks.values()):
+        # No task failed, but what came after them did (a clash, a refusal): all are done again.
+        _forget_ends(run, run.tasks.values())
+        _take_plan(state, run)
+    if (last := state.last.get(run.pipeline)) is not None and last.run == run.run:
+        del state.last[run.pipeline]
     _enter(state, run)
 
 
 def pause_requested(state: State, event: e.PauseRequested) -> None:
     state.paused[event.pipeline] = Pause(event.by, event.at, event.reason)
+    for name in state.live.get(event.pipeline, {}):
+        run = state.runs[name]
+        if run.automatic and run.phase == "waiting":
+            state.queue.remove(name, "")
 
 
 def resume_requested(state: State, event: e.ResumeRequested) -> None:
@@ -154,13 +164,14 @@ def resume_requested(state: State, event: e.ResumeRequested) -> None:
         backlog = state.backlogs[lane]
         backlog.kept, backlog.rest_until = False, None
         state.touched.lanes[lane] = None
+    for name in state.live.get(event.pipeline, {}):
+        run = state.runs[name]
+        if run.automatic and run.phase == "waiting" and not run.held and state.queue.get(name, "") is None:
+            _wait(state, run, "")
 
 
 def replay_requested(state: State, event: e.ReplayRequested) -> None:
-    for number in event.origins:
-        item = state.dead.pop(number, None)
-        if item is not None:
-            state.written.items[number] = (item, "replayed", "")
+    """The rule that answers it delivers."""
 
 
 def discard_requested(state: State, event: e.DiscardRequested) -> None:
@@ -204,10 +215,9 @@ def attempt_ended(state: State, event: e.AttemptEnded) -> None:
         _settle_tasks(state, run)
     else:
         # What it counts as is decided by a rule; until then it is neither running nor failed.
-        task.failure = {"timed_out": "timeout", "cancelled": "cancelled"}.get(phase, event.failure or "exit")
+        task.failure = _STOPPED.get(phase, event.failure or "exit")
         task.detail, task.verdicts = event.detail, event.verdicts
-        if event.exit_code is not None:
-            task.result = {"exit_code": event.exit_code}
+        task.result = {} if event.exit_code is None else {"exit_code": event.exit_code}
     _write_attempt(state, attempt, phase, event)
 
 
@@ -215,15 +225,26 @@ def attempt_deferred(state: State, event: e.AttemptDeferred) -> None:
     attempt = state.attempts.get(event.attempt)
     if attempt is None:
         return
-    attempt.deferred, attempt.look_at, attempt.callback = True, event.look_at, event.callback
     attempt.note, attempt.carry = event.note, event.carry
     attempt.external_id = event.external_id or attempt.external_id
-    state.remember(event.look_at, "look", attempt.attempt)
+    if attempt.stopping:
+        # Its process is gone, and nobody will look again: this is its end.
+        task = state.runs[attempt.run].tasks[attempt.task]
+        phase = _end_attempt(state, attempt, "failed")
+        task.failure, task.detail, task.result = _STOPPED[phase], event.note, {}
+        _write_attempt(state, attempt, phase, event)
+        return
+    attempt.deferred, attempt.callback = True, event.callback
+    # A call-back may overtake the answer *not yet*: then there is something to look at already.
+    attempt.look_at = event.at if attempt.is_called_back else event.look_at
+    state.remember(attempt.look_at, "look", attempt.attempt)
     _write_attempt(state, attempt, "deferred", None)
 
 
 def callback_received(state: State, event: e.CallbackReceived) -> None:
-    """The rule that answers it looks at the attempt."""
+    attempt = state.attempts.get(event.attempt)
+    if attempt is not None:
+        attempt.is_called_back, attempt.called_back = True, event.data
 
 
 def checkpoint_reached(state: State, event: e.CheckpointReached) -> None:
@@ -231,6 +252,7 @@ def checkpoint_reached(state: State, event: e.CheckpointReached) -> None:
     if attempt is None:
         return
     run = state.runs[attempt.run]
+    attempt.checkpoints[event.name] = event.data
     run.tasks[attempt.task].checkpoint = {"name": event.name, "data": event.data, "attempt": attempt.attempt}
     subject = f"checkpoint:{run.pipeline}:{event.name}"
     if subject in state.plan.subscribers:
@@ -239,7 +261,8 @@ def checkpoint_reached(state: State, event: e.CheckpointReached) -> None:
             state,
             subject=subject,
             type_="counterpoint.checkpoint",
-            name=f"{attempt.attempt}/{event.name}",
+            # A checkpoint may be reached again: the number of the fact keeps identities apart.
+            name=f"{attempt.attempt}/{event.name}/{state.facts}",
             run=run,
             partition=run.partition,
             data=data,
@@ -252,7 +275,7 @@ def attempt_lost(state: State, event: e.AttemptLost) -> None:
         return
     task = state.runs[attempt.run].tasks[attempt.task]
     _end_attempt(state, attempt, "lost")
-    task.failure, task.detail = "lost", event.detail
+    task.failure, task.detail, task.result = "lost", event.detail, {}
     _write_attempt(state, attempt, "lost", event)
 
 
@@ -278,8 +301,12 @@ def deliver(state: State, decision: d.Deliver) -> None:
         backlog.kept = False
         state.touched.lanes[lane] = None
         state.written.items[item.number] = (item, "pending", "")
-        if item.confirms:
-            state.touched.confirms.append((item.confirms, item.number, "accepted"))
+        producer = state.runs.get(item.confirms)
+        if producer is not None and item.confirm_by is not None:
+            producer.confirming[item.number] = Awaited(item.pipeline, item.confirm_by)
+            state.remember(item.confirm_by, "confirm", producer.run)
+        if item.origin is not None and item.origin in state.dead:
+            state.written.items[item.origin] = (state.dead.pop(item.origin), "replayed", "")
 
 
 def skip_ticks(state: State, decision: d.SkipTicks) -> None:
@@ -322,6 +349,8 @@ def create_run(state: State, decision: d.CreateRun) -> None:
     )
     if decision.request:
         state.requests[decision.request] = decision.run
+        while len(state.requests) > MOST_REQUESTS:
+            del state.requests[next(iter(state.requests))]
     if decision.items:
         _take(state, run, decision.items)
     _settle_tasks(state, run)
@@ -344,6 +373,9 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
         state.written.items[item.number] = (item, "taken", run.run)
         if item.confirms:
             state.touched.confirms.append((item.confirms, item.number, "started"))
+    if run.of in state.backlogs:
+        # What this run left pending may be the next one's, where several may go on at once.
+        state.touched.lanes[run.of] = None
     state.written.runs[run.run] = run
     _announce_run(state, run, "started")
 
@@ -379,20 +411,14 @@ def start_attempt(state: State, decision: d.StartAttempt) -> None:
 def look_attempt(state: State, decision: d.LookAttempt) -> None:
     attempt = state.attempts[decision.attempt]
     attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
-    attempt.host, attempt.called_back = decision.host, decision.callback
+    attempt.host, attempt.called_back, attempt.is_called_back = decision.host, decision.callback, False
 
 
 def stop_attempt(state: State, decision: d.StopAttempt) -> None:
     attempt = state.attempts[decision.attempt]
     attempt.stopping = decision.why
-    if not attempt.deferred:
-        return
-    # Nothing runs that could end: the attempt ends here.
-    task = state.runs[attempt.run].tasks[attempt.task]
-    phase = _end_attempt(state, attempt, "failed")
-    task.failure = "timeout" if phase == "timed_out" else "cancelled"
-    task.detail = attempt.note
-    _write_attempt(state, attempt, phase, decision)
+    if decision.look is not None:
+        attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
 
 
 def retry_task(state: State, decision: d.RetryTask) -> None:
@@ -435,6 +461,7 @@ def skip_task(state: State, decision: d.SkipTask) -> None:
 
 
 def publish_asset(state: State, decision: d.PublishAsset) -> None:
+    _dealt_with(state, decision)
     place = (decision.asset, decision.partition)
     current = state.assets.get(place)
     if current is None:
@@ -444,8 +471,6 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     current.data_through = decision.data_through
     _clear_suspicion(state, current)
     run = state.runs.get(decision.by)
-    if run is not None:
-        run.published += (decision.asset,)
     document = msgspec.to_builtins(decision)
     state.written.versions[decision.asset, decision.partition, decision.seq] = document
     subject = f"asset:{decision.asset}"
@@ -457,7 +482,7 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
             "label": decision.label,
             "metadata": decision.metadata,
         }
-        name = f"{decision.asset}/{decision.partition}@{decision.seq}"
+        name = f"{decision.asset}#{decision.partition}@{decision.seq}"
         announce(
             state,
             subject=subject,
@@ -472,16 +497,14 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
 
 def confirm_asset(state: State, decision: d.ConfirmAsset) -> None:
     current = state.assets.get((decision.asset, decision.partition))
+    _dealt_with(state, decision)
     if current is not None:
         current.confirmed = decision.at
         _clear_suspicion(state, current)
-    run = state.runs.get(decision.by)
-    if run is not None:
-        run.published += (decision.asset,)
 
 
 def refuse_report(state: State, decision: d.RefuseReport) -> None:
-    """A record only."""
+    _dealt_with(state, decision)
 
 
 def mark_suspect(state: State, decision: d.MarkSuspect) -> None:
@@ -491,25 +514,32 @@ def mark_suspect(state: State, decision: d.MarkSuspect) -> None:
         current = state.assets[place] = AssetState(*place)
     current.suspect = True
     state.suspects.setdefault(decision.asset, {})[decision.partition] = None
+    # A reader that must wait for the next publication keeps nothing from those who publish.
+    for holder in dict.fromkeys(state.queue.reserved.values()):
+        request = state.queue.get(*holder)
+        if request is not None and (f"fresh:{decision.asset}", 1) in request.needs:
+            state.queue.release(request)
+            state.queue.may_reserve(request.key, request.run, request.task)
+            state.touched.admission = True
 
 
 def cancel_run(state: State, decision: d.CancelRun) -> None:
-    state.runs[decision.run].ending = "overlap"
-    state.touched.runs[decision.run] = None
+    _begin_to_end(state, state.runs[decision.run], "overlap")
 
 
 def await_confirmation(state: State, decision: d.AwaitConfirmation) -> None:
     run = state.runs[decision.run]
     check(RUN, run.phase, "confirming")
-    run.phase, run.confirming, run.confirm_by = "confirming", decision.items, decision.deadline
+    run.phase, run.confirm_by = "confirming", decision.deadline
     _release(state, run)
-    state.remember(decision.deadline, "confirm", run.run)
     state.written.runs[run.run] = run
 
 
 def confirm(state: State, decision: d.Confirm) -> None:
     run = state.runs[decision.run]
-    run.confirming = tuple(item for item in run.confirming if item != decision.item)
+    awaited = run.confirming.pop(decision.item)
+    if decision.fails:
+        run.refused = awaited.pipeline
     state.touched.runs[run.run] = None
 
 
@@ -521,17 +551,13 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         state.queue.remove(run.run, name)
     run.phase, run.ended, run.failure = decision.phase, decision.at, decision.failure
     run.reason = msgspec.to_builtins(decision.reason)
+    for task in run.tasks.values():
+        if task.phase not in ENDED_TASK:
+            _task_phase(task, "failed" if task.phase == "running" else "skipped")
     _release(state, run)
     _give_back(state, run, decision.items_become)
-    del state.lanes[run.of][run.run]
-    if not state.lanes[run.of]:
-        del state.lanes[run.of]
-    del state.live[run.pipeline][run.run]
+    _leave(state, run)
     state.last[run.pipeline] = Last(run.run, run.phase, decision.at, decision.failure)
-    if run.request:
-        state.requests.pop(run.request, None)
-    if run.digest != state.digest and all(other.digest != run.digest for other in state.runs.values()):
-        state.plans.pop(run.digest, None)
     state.written.runs[run.run] = run
     state.touched.lanes[run.of] = None
     if decision.phase == "succeeded":
@@ -541,14 +567,11 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         _announce_run(state, run, "completed")
     elif decision.phase == "failed":
         _announce_run(state, run, "failed")
-    for item in run.items.values():
-        if item.confirms:
-            state.touched.confirms.append((item.confirms, item.number, decision.phase))
-    for name in state.lanes.get(run.of, {}):
-        waiting = state.runs[name]
-        if waiting.held and len(state.running(run.of)) < state.pipeline_of(waiting).concurrency:
-            waiting.held = False
-            _wait(state, waiting, "")
+    # What is handed to the next run of the lane at once is not refused.
+    if not (decision.phase == "cancelled" and decision.items_become == "pending"):
+        for item in run.items.values():
+            if item.confirms:
+                state.touched.confirms.append((item.confirms, item.number, decision.phase))
 
 
 def rest_subscription(state: State, decision: d.RestSubscription) -> None:
@@ -556,7 +579,7 @@ def rest_subscription(state: State, decision: d.RestSubscription) -> None:
     backlog = state.backlogs.get(lane)
     if backlog is not None:
         backlog.failures, backlog.rest_until = decision.failures, decision.until
-        state.remember(decision.until, "lane", "\x1f".join(lane))
+        state.look_at(lane, decision.until)
 
 
 def end_items(state: State, decision: d.EndItems) -> None:
@@ -582,7 +605,7 @@ def raise_run(state: State, decision: d.RaiseRun) -> None:
         request = state.queue.get(run.run, name)
         if request is not None:
             state.queue.remove(run.run, name)
-            _queue(state, run, name)
+            _wait(state, run, name)
 
 
 def reserve_for(state: State, decision: d.ReserveFor) -> None:
@@ -600,8 +623,10 @@ def note(state: State, decision: d.Note) -> None:
 def rebuild_queue(state: State) -> None:
     """Make every index anew from what is stored: after loading, or when the plan changed."""
     written, touched, agenda, rests = state.written, state.touched, state.agenda, state.rests
+    looks, reserved = state.looks, state.queue.reserved
     state.reset_indexes()
     state.written, state.touched, state.agenda, state.rests = written, touched, agenda, rests
+    state.looks = looks
     for lane, backlog in state.backlogs.items():
         state.waiting_lanes.setdefault(backlog.pipeline, {})[lane] = None
     for asset in state.assets.values():
@@ -613,16 +638,19 @@ def rebuild_queue(state: State) -> None:
     for pipeline, source in state.ticks:
         expect_tick(state, pipeline, source)
     for run in sorted(state.runs.values(), key=lambda run: run.ordinal):
-        state.lanes.setdefault(run.of, {})[run.run] = None
-        state.live.setdefault(run.pipeline, {})[run.run] = None
+        _note(state, run)
         for resource, amount in run.holds.items():
             state.used[resource] = state.used.get(resource, 0) + amount
-        if run.phase == "waiting" and not run.held and run.pipeline in state.plan.pipelines:
+        if run.phase == "waiting" and not run.held:
             _queue(state, run, "")
         elif run.phase == "running":
             for name, task in run.tasks.items():
                 if task.phase == "ready":
                     _queue(state, run, name)
+    for resource, holder in reserved.items():
+        request = state.queue.get(*holder)
+        if request is not None and 0 < dict(request.needs).get(resource, 0) <= state.capacity(resource):
+            state.queue.reserve(*holder, (resource,))
 
 
 def expect_tick(state: State, pipeline: str, source: int) -> None:
@@ -646,7 +674,7 @@ def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision])
     _expect_moments(state)
     for fact in facts:
         evolve(state, fact)
-    state.agenda, state.rests, state.touched, state.written = [], [], Touched(), Written()
+    state.agenda, state.looks, state.rests, state.touched, state.written = [], {}, [], Touched(), Written()
     _expect_moments(state)
     return state
 
@@ -661,13 +689,13 @@ def _expect_moments(state: State) -> None:
     for run in state.runs.values():
         if run.rank != RANKS["top"]:
             state.remember(run.due, "raise", run.run)
-        if run.confirm_by is not None and run.phase == "confirming":
-            state.remember(run.confirm_by, "confirm", run.run)
+        for awaited in run.confirming.values():
+            state.remember(awaited.by, "confirm", run.run)
         for name, task in run.tasks.items():
             if task.phase == "resting" and task.not_before is not None:
                 heappush(state.rests, (task.not_before, run.run, name))
     for lane in state.backlogs:
-        state.remember(state.at, "lane", "\x1f".join(lane))
+        state.look_at(lane, state.at)
 
 
 def announce(
@@ -714,16 +742,81 @@ def _announce_run(state: State, run: Run, reached: str) -> None:
 
 
 def _enter(state: State, run: Run) -> None:
-    """A run begins to wait: in the queue, or behind the others of its lane."""
+    """A run begins to wait: for a place in its lane, then in the queue."""
     state.runs[run.run] = run
-    state.lanes.setdefault(run.of, {})
-    run.held = len(state.running(run.of)) >= state.plan.pipelines[run.pipeline].concurrency
-    state.lanes[run.of][run.run] = None
-    state.live.setdefault(run.pipeline, {})[run.run] = None
+    run.held = True
+    _note(state, run)
     state.written.runs[run.run] = run
     state.remember(run.due, "raise", run.run)
-    if not run.held:
+    _fill_places(state, run.of)
+
+
+def _note(state: State, run: Run) -> None:
+    """Put a run into the indexes."""
+    state.lanes.setdefault(run.of, {})[run.run] = None
+    state.live.setdefault(run.pipeline, {})[run.run] = None
+    state.revisions[run.digest] = state.revisions.get(run.digest, 0) + 1
+    if run.held:
+        heappush(state.behind.setdefault(run.of, []), (run.automatic, run.ordinal, run.run))
+    else:
+        state.places.setdefault(run.of, {})[run.run] = None
+
+
+def _leave(state: State, run: Run) -> None:
+    """Take an ended run out of the indexes, and let the next one of its lane move up."""
+    for index, name in ((state.lanes, run.of), (state.live, run.pipeline), (state.places, run.of)):
+        _drop(index, name, run.run)
+    state.revisions[run.digest] -= 1
+    if not state.revisions[run.digest]:
+        del state.revisions[run.digest]
+        state.plans.pop(run.digest, None)
+    _fill_places(state, run.of)
+
+
+def _fill_places(state: State, lane: Lane) -> None:
+    """Let as many runs of a lane into the queue as its concurrency allows; first those that people asked for."""
+    behind = state.behind.get(lane, [])
+    while behind:
+        automatic, _, name = behind[0]
+        run = state.runs.get(name)
+        if run is None or not run.held:
+            heappop(behind)
+            continue
+        active = state.active(lane)
+        if len(active) >= state.pipeline_of(run).concurrency:
+            # An automatic run that still waits steps back: it may be paused, or its inputs suspect.
+            waiting = [other for other in active if other.automatic and other.phase == "waiting"]
+            if automatic or not waiting:
+                return
+            _hold_back(state, waiting[-1])
+        heappop(behind)
+        run.held = False
+        state.places.setdefault(lane, {})[name] = None
         _wait(state, run, "")
+    state.behind.pop(lane, None)
+
+
+def _hold_back(state: State, run: Run) -> None:
+    run.held = True
+    state.queue.remove(run.run, "")
+    _drop(state.places, run.of, run.run)
+    heappush(state.behind[run.of], (run.automatic, run.ordinal, run.run))
+    state.written.runs[run.run] = run
+
+
+def _drop(index: dict[Any, dict[str, None]], name: Any, entry: str) -> None:
+    entries = index.get(name, {})
+    entries.pop(entry, None)
+    if not entries:
+        index.pop(name, None)
+
+
+def _begin_to_end(state: State, run: Run, why: str) -> None:
+    """Nothing of a run is started any more."""
+    run.ending = why
+    for name in ["", *run.tasks]:
+        state.queue.remove(run.run, name)
+    state.touched.runs[run.run] = None
 
 
 def _wait(state: State, run: Run, task: str) -> None:
@@ -732,15 +825,44 @@ def _wait(state: State, run: Run, task: str) -> None:
 
 
 def _queue(state: State, run: Run, task: str) -> None:
+    """Put a request into the queue, unless nothing may start it now."""
+    is_paused = run.automatic and not task and run.pipeline in state.paused
+    if run.ending or is_paused or (not task and run.pipeline not in state.plan.pipelines):
+        return
     key = state.request_key(run, task)
     state.queue.add(key, run.run, task, state.request_shape(run, task))
     if run.rank == RANKS["top"]:
-        heappush(state.aged, (key, run.run, task))
+        state.queue.may_reserve(key, run.run, task)
 
 
 def _task_phase(task: TaskState, phase: str) -> None:
     check(TASK, task.phase, phase)
     task.phase = phase
+
+
+def _forget_ends(run: Run, tasks: Iterable[TaskState]) -> None:
+    """Let tasks of a retried run be as if they had not run; numbers of attempts go on."""
+    for task in tasks:
+        task.phase, task.tries, task.lost, task.failure, task.detail = "blocked", 0, 0, "", ""
+        task.attempt, task.not_before, task.published = "", None, False
+
+
+def _take_plan(state: State, run: Run) -> None:
+    """Let a waiting run go by the plan in force."""
+    pipeline = state.plan.pipelines[run.pipeline]
+    run.digest = state.digest
+    run.tasks = {name: run.tasks.get(name) or TaskState() for name in pipeline.tasks}
+    for task in run.tasks.values():
+        if task.phase == "ready":
+            task.phase = "blocked"
+    while branches := [
+        task
+        for name, task in run.tasks.items()
+        if task.phase == "blocked" and settled(pipeline, run.tasks, name) == "skipped"
+    ]:
+        for task in branches:
+            task.phase = "skipped"
+    _settle_tasks(state, run)
 
 
 def _settle_tasks(state: State, run: Run) -> None:
@@ -767,6 +889,25 @@ def _end_attempt(state: State, attempt: Attempt, outcome: str) -> str:
     if outcome == "failed" and attempt.stopping:
         return {"timeout": "timed_out", "cancel": "cancelled", "preempt": "preempted"}[attempt.stopping]
     return outcome
+
+
+#: How the end of a stopped attempt counts -> the failure of its task.
+_STOPPED = {"timed_out": "timeout", "cancelled": "cancelled", "preempted": "preempted"}
+
+
+def _dealt_with(state: State, decision: d.PublishAsset | d.ConfirmAsset | d.RefuseReport) -> None:
+    """Note on the run that made it what became of its report."""
+    run = state.runs.get(decision.by)
+    if run is None:
+        return
+    if decision.task:
+        run.tasks[decision.task].published = True
+    if not isinstance(decision, d.RefuseReport):
+        run.published += (decision.asset,)
+        # What it left half written under its own partition is whole again, whichever partition it reports.
+        own = state.assets.get((decision.asset, run.partition))
+        if own is not None:
+            _clear_suspicion(state, own)
 
 
 def _write_attempt(state: State, attempt: Attempt, phase: str, fact: Any) -> None:
@@ -804,7 +945,7 @@ def _give_back(state: State, run: Run, become: str) -> None:
         for item in run.items.values():
             state.written.items[item.number] = (item, become, run.run)
         backlog = state.backlogs.get(run.of)
-        if become == "done" and backlog is not None and not len(backlog):
+        if backlog is not None and not len(backlog):
             _drop_if_empty(state, run.of)
         return
     backlog = state.backlogs.get(run.of)

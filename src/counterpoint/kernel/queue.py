@@ -78,6 +78,10 @@ class Queue:
         self._freed: dict[str, None] = {}
         #: Resource -> (run, task) of the request for which whatever gets free of it is kept.
         self.reserved: dict[str, tuple[str, str]] = {}
+        #: Requests in line for a reservation; an entry counts while the request waits with that key.
+        self._late: list[tuple[Key, str, str]] = []
+        #: Resource -> requests taken out of that line until some of it becomes free.
+        self._aside: dict[str, list[tuple[Key, str, str]]] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -99,7 +103,10 @@ class Queue:
         before = group.head()
         heappush(group.heap, (key, next(self._entries), request))
         if before is None or key < before.key:
-            # A new head of a blocked group lacks what the old one lacked: same shape.
+            # A new head of a blocked group lacks what the old one lacked (same shape), unless
+            # that was kept for a request which comes after the new one.
+            if group.watching in self.reserved:
+                group.watching = None
             self._place(group, key)
 
     def remove(self, run: str, task: str) -> None:
@@ -108,9 +115,7 @@ class Queue:
         if request is None:
             return
         request.gone = True
-        for resource in [r for r, holder in self.reserved.items() if holder == (run, task)]:
-            del self.reserved[resource]
-            self.freed(resource)
+        self.release(request)
         group = self._groups[request.shape]
         head = group.head()
         if head is None:
@@ -121,6 +126,8 @@ class Queue:
     def freed(self, resource: str) -> None:
         """Some of a resource became free, so its watchers are to be looked at."""
         self._freed[resource] = None
+        for entry in self._aside.pop(resource, ()):
+            heappush(self._late, entry)
 
     def block(self, request: Request, resource: str) -> None:
         """The request's group lacks this resource: look again when there is more of it."""
@@ -147,10 +154,9 @@ class Queue:
             for (amount, admitted), watchers in self._watchers.get(resource, {}).items():
                 if amount > left:
                     continue
-                if resource in self.reserved and not admitted:
-                    found = self._reserving(resource)
-                else:
-                    found = self._top(watchers, resource)
+                found = self._top(watchers, resource)
+                if found is not None and not admitted and self._is_kept_from(resource, found[0]):
+                    found = None
                 if found is not None:
                     is_watched = True
                     if best is None or found[0] < best[0]:
@@ -159,15 +165,52 @@ class Queue:
                 del self._freed[resource]
         if best is None:
             return None
-        if heap and heap[0] is best:
-            heappop(heap)
+        heappop(heap)
         best[2].watching = None
         return best[2].head()
+
+    def may_reserve(self, key: Key, run: str, task: str) -> None:
+        """Let a waiting request stand in line for a reservation."""
+        heappush(self._late, (key, run, task))
+
+    def next_late(self) -> Request | None:
+        """The first request in line for a reservation; the caller must reserve for it or set it aside to go on."""
+        while self._late:
+            key, run, task = self._late[0]
+            request = self._requests.get((run, task))
+            if request is not None and request.key == key and not self.has_reserved(request):
+                return request
+            heappop(self._late)
+        return None
+
+    def set_aside(self, until: str | None) -> None:
+        """Take the first request out of the line for reservations, until some of a resource is free."""
+        entry = heappop(self._late)
+        if until is not None:
+            self._aside.setdefault(until, []).append(entry)
 
     def reserve(self, run: str, task: str, resources: tuple[str, ...]) -> None:
         """Keep what gets free of these resources for one request."""
         for resource in resources:
             self.reserved[resource] = (run, task)
+
+    def release(self, request: Request) -> None:
+        """Keep nothing for a request any more."""
+        for resource in [r for r, holder in self.reserved.items() if holder == (request.run, request.task)]:
+            del self.reserved[resource]
+            self.freed(resource)
+
+    def has_reserved(self, request: Request) -> bool:
+        """Whether something is kept for the request."""
+        return (request.run, request.task) in self.reserved.values()
+
+    def is_kept_from(self, resource: str, request: Request) -> bool:
+        """Whether a resource is kept for another request, which comes before this one."""
+        return not request.admitted and self._is_kept_from(resource, request.key)
+
+    def _is_kept_from(self, resource: str, key: Key) -> bool:
+        holder = self._requests.get(self.reserved.get(resource, ("", "")))
+        return holder is not None and holder.key < key
 
     def watched(self, resource: str) -> list[Request]:
         """The heads that lack this resource, in queue order."""
@@ -194,13 +237,3 @@ class Queue:
                 return heap[0]
             heappop(heap)
         return None
-
-    def _reserving(self, resource: str) -> Entry | None:
-        """The group of the request that the resource is reserved for, if that is what it watches."""
-        request = self._requests.get(self.reserved[resource])
-        if request is None:
-            return None
-        group = self._groups[request.shape]
-        if group.watching != resource or group.head() is not request:
-            return None
-        return (request.key, -1, group)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
@@ -23,7 +23,7 @@ from counterpoint.model.plan import Plan
 
 #: The version of snapshot documents that this release writes.
 SNAPSHOT_VERSION = 1
-#: A writer in place holds all of an asset, a reader 1.
+#: A writer in place holds all of an asset, a reader 1. A pool that is not declared any more has as much.
 WHOLE_ASSET = 1 << 30
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 #: Rank of a run that has waited as long as its class may, and of the classes.
@@ -31,8 +31,10 @@ RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
-#: What the agenda may hold: the moment's kind and what it is about.
-Moment: TypeAlias = tuple[str, str]
+#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane), and the attempt, run or lane.
+Moment: TypeAlias = tuple[str, tuple[str, ...]]
+#: Stale moments that the agenda keeps at most, beside as many as there are others.
+MOST_STALE = 10_000
 
 
 class TaskState(Struct):
@@ -63,15 +65,23 @@ class TaskState(Struct):
     published: bool = False
 
 
+class Awaited(Struct, frozen=True):
+    """A sync subscriber that has yet to get to an item of a run, and by when it must."""
+
+    pipeline: str
+    by: datetime
+
+
 class Run(Struct):
     """A run that has not ended. `digest` names the plan it was admitted with.
 
     Attributes:
         ordinal: its place among all runs of the store.
         aside: numbers of the items set aside for it; empty when it takes what is pending.
-        held: it waits for another run of its lane, outside the queue.
+        held: it waits for a place in its lane, outside the queue.
         ending: why it is being ended: "" or "person", "overlap".
-        confirming: items that sync subscribers have yet to get to.
+        confirming: number of an item -> the sync subscriber that has yet to get to it.
+        refused: a sync subscriber that did not get there, so that the run must fail.
     """
 
     run: str
@@ -107,8 +117,9 @@ class Run(Struct):
     skip_items: bool = False
     failure: str = ""
     reason: dict[str, Any] = field(default_factory=dict)
-    confirming: tuple[int, ...] = ()
+    confirming: dict[int, Awaited] = field(default_factory=dict)
     confirm_by: datetime | None = None
+    refused: str = ""
     published: tuple[str, ...] = ()
 
     @property
@@ -118,7 +129,10 @@ class Run(Struct):
 
 
 class Attempt(Struct):
-    """An attempt that has not ended; `deferred` while it answered *not yet* and has no process."""
+    """An attempt that has not ended; `deferred` while it answered *not yet* and has no process.
+
+    `checkpoints` has those it reported, by name: a host repeats them, and they count once.
+    """
 
     attempt: str
     run: str
@@ -136,7 +150,9 @@ class Attempt(Struct):
     external_id: str = ""
     note: str = ""
     carry: dict[str, Any] = field(default_factory=dict)
+    is_called_back: bool = False
     called_back: Any = None
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     stopping: str = ""
 
 
@@ -166,6 +182,10 @@ class Backlog(Struct):
     def items(self) -> Iterator[Item]:
         """All pending items, group by group."""
         return (item for group in self.groups.values() for item in group.values())
+
+    def item(self, number: int) -> Item:
+        """One pending item."""
+        return next(group[number] for group in self.groups.values() if number in group)
 
     def settle(self) -> None:
         """Reckon `first` and `last` anew after items were taken or given back."""
@@ -272,22 +292,29 @@ class State:
         self.queue = Queue()
         #: Resource -> how much of it is held.
         self.used: dict[str, int] = {}
-        #: Lane -> runs of it that have not ended, oldest first.
+        #: Lane -> runs of it that have not ended.
         self.lanes: dict[Lane, dict[str, None]] = {}
+        #: Lane -> those that have one of its places: they are in the queue or going on.
+        self.places: dict[Lane, dict[str, None]] = {}
+        #: Lane -> heap of those that wait for a place: those that people asked for first, then the oldest.
+        self.behind: dict[Lane, list[tuple[bool, int, str]]] = {}
         #: Pipeline -> its runs that have not ended.
         self.live: dict[str, dict[str, None]] = {}
         #: Pipeline -> its lanes with pending items.
         self.waiting_lanes: dict[str, dict[Lane, None]] = {}
         #: Asset -> its suspect partitions.
         self.suspects: dict[str, dict[str, None]] = {}
-        self.agenda: list[tuple[datetime, int, Moment]] = []
+        #: Digest of a plan -> how many runs go by it.
+        self.revisions: dict[str, int] = {}
+        # Ordered by what they are, not by when they were noted: that would differ after loading.
+        self.agenda: list[tuple[datetime, Moment]] = []
+        #: Lane -> the moment in the agenda at which it is looked at.
+        self.looks: dict[Lane, datetime] = {}
         #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
         self.ticks_to_come: list[tuple[datetime, str, int]] = []
         #: Rests of failed tasks: (until, run, task).
         self.rests: list[tuple[datetime, str, str]] = []
-        self._moments = 0
-        #: Heap of requests that waited too long; an entry counts while the request waits.
-        self.aged: list[tuple[Key, str, str]] = []
+        self._agenda_length = 0
         self.touched = Touched()
         self.written = Written()
 
@@ -296,12 +323,17 @@ class State:
     def free(self, resource: str) -> int:
         """How much of a resource is free; negative where a pool was made smaller than its use."""
         kind, _, name = resource.partition(":")
-        if kind == "pool":
-            pool = self.plan.pools.get(name)
-            return (pool.slots if pool else 0) - self.used.get(resource, 0)
-        if kind == "asset":
-            return WHOLE_ASSET - self.used.get(resource, 0)
-        return 0 if name in self.suspects else 1
+        if kind == "fresh":
+            return 0 if name in self.suspects else 1
+        return self.capacity(resource) - self.used.get(resource, 0)
+
+    def capacity(self, resource: str) -> int:
+        """How much of a resource there is when nobody holds any."""
+        kind, _, name = resource.partition(":")
+        if kind == "fresh":
+            return 1
+        pool = self.plan.pools.get(name) if kind == "pool" else None
+        return pool.slots if pool else WHOLE_ASSET
 
     def pipeline_of(self, run: Run) -> Pipeline:
         """The pipeline as the run knows it: of the plan it was admitted with, or the current one."""
@@ -316,16 +348,18 @@ class State:
         """The current version; one with seq 0 where there is none."""
         return self.assets.get((name, partition)) or AssetState(name, partition)
 
-    def running(self, lane: Lane) -> list[Run]:
-        """Runs of a lane that are in the queue or going on: those that concurrency counts."""
-        return [self.runs[run] for run in self.lanes.get(lane, {}) if not self.runs[run].held]
+    def active(self, lane: Lane) -> list[Run]:
+        """Runs of a lane that are in the queue or going on, oldest first: those that concurrency counts."""
+        return sorted((self.runs[run] for run in self.places.get(lane, {})), key=lambda run: run.ordinal)
 
     def group_of(self, item: Item) -> int:
         """The group of its subscriber's trigger that an item serves in the plan in force; -1 for none."""
-        for pipeline, group, _ in self.plan.subscribers.get(item.subject, ()):
-            if pipeline == item.pipeline and group >= item.group:
-                return group
-        return -1
+        listeners = self.plan.subscribers.get(item.subject, ())
+        groups = [group for pipeline, group, _ in listeners if pipeline == item.pipeline]
+        if not groups:
+            return -1
+        # The group it was delivered to, unless the trigger has been put in another order since.
+        return item.group if item.group in groups else groups[0]
 
     def host(self) -> str:
         """The host that new attempts go to; "" where none is ready."""
@@ -345,7 +379,8 @@ class State:
             task = first_task(run, pipeline)
             if pipeline.hold == "run":
                 for each in pipeline.tasks.values():
-                    for pool, slots in each.pools.items():
+                    growth = each.retry.out_of_memory
+                    for pool, slots in [*each.pools.items(), *(growth.pools.items() if growth else ())]:
                         needs[f"pool:{pool}"] = max(slots, needs.get(f"pool:{pool}", 0))
             else:
                 needs |= {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
@@ -366,15 +401,58 @@ class State:
 
     # The agenda: moments at which the kernel must look at something.
 
-    def remember(self, at: datetime, kind: str, ref: str) -> None:
-        """Ask to be woken at that engine time. Entries are never removed; a rule drops what no longer holds."""
-        self._moments += 1
-        heappush(self.agenda, (at, self._moments, (kind, ref)))
+    def remember(self, at: datetime, kind: str, *about: str) -> None:
+        """Ask to be woken at that engine time. What does not hold any more is dropped when it is met."""
+        heappush(self.agenda, (at, (kind, about)))
+        if len(self.agenda) > self._agenda_length * 2 + MOST_STALE:
+            # Ended attempts and runs leave their moments behind, which may lie a day ahead.
+            self.agenda = [entry for entry in self.agenda if self._holds(*entry)]
+            heapify(self.agenda)
+            self._agenda_length = len(self.agenda)
+
+    def look_at(self, lane: Lane, at: datetime) -> None:
+        """Ask for a look at a lane; an earlier one serves too, because it asks again."""
+        known = self.looks.get(lane)
+        if known is None or at < known:
+            self.looks[lane] = at
+            self.remember(at, "lane", *lane)
+
+    def next_moment(self) -> datetime | None:
+        """The first moment of the agenda."""
+        while self.agenda and not self._holds(*self.agenda[0]):
+            heappop(self.agenda)
+        return self.agenda[0][0] if self.agenda else None
 
     def due(self) -> Iterator[Moment]:
-        """Take the moments that have come."""
+        """Take the moments that have come and still hold."""
         while self.agenda and self.agenda[0][0] <= self.at:
-            yield heappop(self.agenda)[2]
+            at, moment = heappop(self.agenda)
+            if self._holds(at, moment):
+                kind, about = moment
+                if kind == "lane":
+                    del self.looks[about[0], about[1], about[2]]
+                yield moment
+
+    def _holds(self, at: datetime, moment: Moment) -> bool:
+        """Whether what a moment was noted for is still so."""
+        kind, about = moment
+        match kind:
+            case "timeout":
+                attempt = self.attempts.get(about[0])
+                return attempt is not None and not attempt.stopping and attempt.deadline == at
+            case "look":
+                attempt = self.attempts.get(about[0])
+                return attempt is not None and attempt.deferred and attempt.look_at == at
+            case "raise":
+                run = self.runs.get(about[0])
+                return run is not None and run.rank != RANKS["top"] and run.due == at
+            case "confirm":
+                run = self.runs.get(about[0])
+                return run is not None and any(awaited.by == at for awaited in run.confirming.values())
+            case "lane":
+                return self.looks.get((about[0], about[1], about[2])) == at
+            case _:
+                raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
 
     # Snapshots.
 
@@ -403,6 +481,7 @@ class State:
             "last": self.last,
             "requests": self.requests,
             "hosts": self.hosts,
+            "reserved": self.queue.reserved,
         }
 
 
@@ -431,6 +510,7 @@ class Document(Struct):
     last: dict[str, Last]
     requests: dict[str, str]
     hosts: dict[str, str]
+    reserved: dict[str, tuple[str, str]]
 
 
 def from_document(document: Document) -> State:
@@ -445,6 +525,7 @@ def from_document(document: Document) -> State:
     state.backlogs = {(log.pipeline, log.partition, log.key): log for log in document.backlogs}
     state.assets = {(asset.asset, asset.partition): asset for asset in document.assets}
     state.dead = {item.number: item for item in document.dead}
+    state.queue.reserved = document.reserved
     state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
     return state
 

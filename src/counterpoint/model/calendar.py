@@ -7,6 +7,7 @@ change skips runs at the next valid instant (`gap: next`), a repeated one once (
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -28,10 +29,31 @@ ALIASES = {
 def next_tick(clock: Clock, after: datetime) -> datetime | None:
     """The first tick later than `after`, in UTC; None if there is none in the next 50 years."""
     if isinstance(clock, Every):
-        if after < clock.start:
-            return clock.start
-        return clock.start + ((after - clock.start) // clock.period + 1) * clock.period
-    return next((tick for tick in _ticks(clock, after) if tick > after), None)
+        return _nth(clock, _count(clock, after))
+    return next(_ticks(clock, after), None)
+
+
+def ticks_between(clock: Clock, after: datetime, until: datetime, most: int) -> tuple[int, list[datetime]]:
+    """How many ticks are later than `after` and not later than `until`, and the last `most` of them, ascending."""
+    if isinstance(clock, Every):
+        first, end = _count(clock, after), _count(clock, until)
+        return max(0, end - first), [_nth(clock, number) for number in range(max(first, end - most), end)]
+    count, kept = 0, deque[datetime](maxlen=most)
+    for tick in _ticks(clock, after):
+        if tick > until:
+            break
+        count += 1
+        kept.append(tick)
+    return count, list(kept)
+
+
+def _count(clock: Every, until: datetime) -> int:
+    """How many ticks of a clock are not later than a moment."""
+    return max(0, (until - clock.start) // clock.period + 1)
+
+
+def _nth(clock: Every, number: int) -> datetime:
+    return clock.start + number * clock.period
 
 
 def cron_mistake(expression: str) -> str | None:
@@ -54,7 +76,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _ticks(clock: Cron, after: datetime) -> Iterator[datetime]:
-    """Ticks in ascending order, from shortly before `after` on."""
+    """Ticks later than `after`, ascending."""
     from cronsim import CronSim  # here, because many scores have no clock
 
     expression = ALIASES.get(clock.expression, clock.expression)
@@ -63,8 +85,17 @@ def _ticks(clock: Cron, after: datetime) -> Iterator[datetime]:
         for tick in CronSim(expression, after.astimezone(zone)):
             yield tick.astimezone(UTC)
         return
-    # A day earlier, because a tick before `after` may be moved behind it by a gap.
-    start = after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)
+    yield from (tick for tick in _local_ticks(clock, expression, zone, after) if tick > after)
+
+
+def _local_ticks(clock: Cron, expression: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """Ticks of local times of day, ascending, from `after` or somewhat before on."""
+    from cronsim import CronSim
+
+    start = after.astimezone(zone).replace(tzinfo=None)
+    if clock.repeat == "both":
+        # The second pass of a local time before `after` may be later than `after`.
+        start -= timedelta(days=1)
     previous: datetime | None = None
     repeated: list[datetime] = []
     for local in CronSim(expression, start):

@@ -63,12 +63,10 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         found: dict[str, list[tuple[str, int, Source]]] = {}
         for pipeline in self.pipelines.values():
             groups = pipeline.trigger.groups if pipeline.trigger else ()
-            place = 0
             for number, group in enumerate(groups):
                 for source in group:
-                    subject = subject_of(source, pipeline.name, place)
+                    subject = subject_of(source, pipeline.name)
                     found.setdefault(subject, []).append((pipeline.name, number, source))
-                    place += 1
         return {subject: tuple(listeners) for subject, listeners in found.items()}
 
     @cached_property
@@ -101,14 +99,17 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return {asset: tuple(names) for asset, names in found.items()}
 
 
-def subject_of(source: Source, pipeline: str, place: int) -> str:
+def subject_of(source: Source, pipeline: str) -> str:
     """What a source listens to, as the one string that changes are looked up by.
 
-    A clock is its pipeline's own, so it is named by its place among the pipeline's sources.
+    A clock is its pipeline's own, and is named by when it ticks: it stays the same one when
+    other sources are put before it, and is another one when its times change.
     """
     match source:
-        case Cron() | Every():
-            return f"tick:{pipeline}:{place}"
+        case Cron(expression=expression, timezone=timezone):
+            return f"tick:{pipeline}:{expression} {timezone}"
+        case Every(period=period, start=start):
+            return f"tick:{pipeline}:every {period} from {start.isoformat()}"
         case OnEvent(type=type_):
             return f"event:{type_}"
         case OnAsset(asset=asset):

@@ -153,8 +153,12 @@ class Store(Protocol):
         """Keep a snapshot; the newest two are kept."""
         ...
 
-    async def load(self) -> Snapshot | None:
-        """The newest snapshot; None where there is none."""
+    async def load(self, *, skip: int = 0) -> Snapshot | None:
+        """The newest snapshot, or the one before it (`skip` 1); None where there is none.
+
+        Raises:
+            StoreError: it is damaged.
+        """
         ...
 
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:

@@ -137,10 +137,10 @@ class FakeService:
     def attempt_of(self, token: str) -> str | None:
         return self.tokens.get(token)
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         return a_status()
 
-    def explain(self, name: str) -> Explanation:
+    async def explain(self, name: str) -> Explanation:
         if name == "nothing":
             raise NotFound("nothing is called 'nothing'")
         return Explanation(

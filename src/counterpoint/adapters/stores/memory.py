@@ -110,10 +110,10 @@ class MemoryStore:
         others = [kept for kept in self.journal.snapshots if kept.seq != snapshot.seq]
         self.journal.snapshots = sorted([*others, snapshot], key=attrgetter("seq"))[-2:]
 
-    async def load(self) -> Snapshot | None:
-        """The newest snapshot."""
+    async def load(self, *, skip: int = 0) -> Snapshot | None:
+        """The newest snapshot, or the one before it."""
         self._check_open()
-        return self.journal.snapshots[-1] if self.journal.snapshots else None
+        return next(iter(self.journal.snapshots[::-1][skip:]), None)
 
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop what is old and needed no more."""

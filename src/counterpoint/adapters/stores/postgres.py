@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -25,9 +24,11 @@ from counterpoint.adapters.stores.schema import (
     check_filter,
     fact_before,
     key_values,
+    packed,
     refusal,
     rows_by_table,
     table_named,
+    unpacked,
 )
 from counterpoint.errors import LeadershipLost, MissingExtra, Mistake, StoreError, StoreUnavailable
 from counterpoint.ports.store import EventRow, Snapshot, StoredFact, Transaction
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     import asyncpg
 
 _BIGGEST = 2**63 - 1
-
-#: How long the server may take over something large: a snapshot, a cut.
-_LARGE_S = 300
 _SQL_TYPES: Mapping[type, str] = {int: "bigint", str: "text", bytes: "bytea", datetime: "timestamptz"}
+
+#: How long the server may take over something large: a snapshot, a cut, a migration.
+_LARGE_S = 300
 
 #: How often one that stands by asks whether leadership is free.
 _STANDBY_S = 0.5
@@ -81,6 +82,7 @@ class PostgresStore:
         self._leader_in_use = asyncio.Lock()
         self._pool: asyncpg.Pool[Any] | None = None
         self._pool_opening = asyncio.Lock()
+        self._leads = False
         self._closed = False
 
     async def lead(self, *, wait: bool = True) -> int:
@@ -111,7 +113,9 @@ class PostgresStore:
                 raise LeadershipLost(f"another engine leads {self.name}")
             with self._refusals():
                 await self._migrate(connection, leading=True)
-            return int(await connection.fetchval("UPDATE head SET epoch = epoch + 1 RETURNING epoch"))
+            epoch = int(await connection.fetchval("UPDATE head SET epoch = epoch + 1 RETURNING epoch"))
+            self._leads = True
+            return epoch
 
     async def append(self, transaction: Transaction) -> None:
         """Commit facts and rows durably. After an error the connection is given up, and leadership with it."""
@@ -123,7 +127,7 @@ class PostgresStore:
         for name, changed in rows.items():
             values += ([getattr(row, column) for row in changed] for column in TABLES[name].columns)
         async with self._leading() as connection:
-            if connection is None:
+            if connection is None or not self._leads:
                 raise LeadershipLost(f"this engine does not lead {self.name}")
             if not await connection.fetchval(_append_statement(bool(facts), tuple(rows)), *values):
                 epoch, seq = await connection.fetchrow("SELECT epoch, seq FROM head")
@@ -137,7 +141,7 @@ class PostgresStore:
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
         """Keep a snapshot and the one before it. A large one does not hold up commits."""
         self._check_leads()
-        body = await asyncio.to_thread(zlib.compress, snapshot.body, 1)
+        body = await asyncio.to_thread(packed, snapshot)
         async with self._beside() as connection, connection.transaction():
             await _check_epoch(connection, epoch)
             await connection.execute(
@@ -150,14 +154,12 @@ class PostgresStore:
                 "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2)"
             )
 
-    async def load(self) -> Snapshot | None:
-        """The newest snapshot."""
+    async def load(self, *, skip: int = 0) -> Snapshot | None:
+        """The newest snapshot, or the one before it."""
         async with self._beside() as connection:
-            sql = "SELECT seq, version, body FROM snapshots ORDER BY seq DESC LIMIT 1"
-            found = await connection.fetchrow(sql, timeout=_LARGE_S)
-        if found is None:
-            return None
-        return Snapshot(found["seq"], found["version"], await asyncio.to_thread(zlib.decompress, found["body"]))
+            sql = "SELECT seq, version, body FROM snapshots ORDER BY seq DESC LIMIT 1 OFFSET $1"
+            found = await connection.fetchrow(sql, skip, timeout=_LARGE_S)
+        return await asyncio.to_thread(unpacked, *found) if found else None
 
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop what is old and needed no more, in transactions of bounded size; commits go on beside them."""
@@ -185,6 +187,7 @@ class PostgresStore:
     async def release(self) -> None:
         """Give leadership back: the lock is its connection's."""
         async with self._leader_in_use:
+            self._leads = False
             if self._leader is not None:
                 connection, self._leader = self._leader, None
                 with suppress(*self._errors):
@@ -250,7 +253,7 @@ class PostgresStore:
 
     def _check_leads(self) -> None:
         self._check_open()
-        if self._leader is None:
+        if not self._leads:
             raise LeadershipLost(f"this engine does not lead {self.name}")
 
     async def _fetch(self, sql: str, *values: Any) -> list[asyncpg.Record]:
@@ -259,7 +262,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _leading(self) -> AsyncIterator[asyncpg.Connection[Any] | None]:
-        """The connection that leads, if there is one. Any error but a refusal ends it: it may be half dead."""
+        """The connection to lead with, if there is one. Any error but a refusal ends it: it may be half dead."""
         self._check_open()
         async with self._leader_in_use:
             try:
@@ -268,6 +271,7 @@ class PostgresStore:
             except LeadershipLost:
                 raise
             except BaseException:
+                self._leads = False
                 if self._leader is not None:
                     self._leader.terminate()
                     self._leader = None
@@ -325,17 +329,19 @@ class PostgresStore:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock_key ^ 1)
             # Asked again, because another process may have migrated while we waited for the lock.
             version = await self._version(connection)
-            if version == 0 and not await connection.fetchval("SELECT to_regnamespace($1)", self.schema):
+            is_there = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
+            if version == 0 and not await connection.fetchval(is_there, self.schema):
                 await connection.execute(f"CREATE SCHEMA {self.schema}")
             for migration in missing(known, version, where=self.name, leading=leading):
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
-                )
+                await connection.execute(migration.sql, timeout=_LARGE_S)
+                values = (migration.number, migration.name)
+                await connection.execute("INSERT INTO migrations (number, name) VALUES ($1, $2)", *values)
 
     async def _version(self, connection: asyncpg.Connection[Any]) -> int:
         """The schema's version; 0 is an empty store."""
-        if await connection.fetchval("SELECT to_regclass($1)", f"{self.schema}.migrations") is None:
+        # Read from the catalog: `to_regclass` may still answer as before a migration that we waited for.
+        is_there = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations'"
+        if not await connection.fetchval(is_there, self.schema):
             return 0
         return int(await connection.fetchval("SELECT max(number) FROM migrations"))
 
@@ -348,7 +354,7 @@ class PostgresStore:
         """Turn what the driver and the network raise into errors of ours."""
         try:
             yield
-        except self._asyncpg.IntegrityConstraintViolationError as error:
+        except (self._asyncpg.IntegrityConstraintViolationError, self._asyncpg.DataError) as error:
             raise StoreError(f"{self.name} does not take the transaction: {error}") from error
         except self._errors as error:
             cause = str(error) or type(error).__name__

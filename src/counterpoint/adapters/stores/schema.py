@@ -5,6 +5,7 @@ A table says what a row is, what names it, where it stands on a page, and when r
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, get_args
@@ -13,7 +14,17 @@ import msgspec
 from msgspec import Struct
 
 from counterpoint.errors import LeadershipLost, Mistake, StoreError, unknown_name
-from counterpoint.ports.store import FILTERS, AttemptRow, EventRow, ItemRow, Row, RunRow, StoredFact, VersionRow
+from counterpoint.ports.store import (
+    FILTERS,
+    AttemptRow,
+    EventRow,
+    ItemRow,
+    Row,
+    RunRow,
+    Snapshot,
+    StoredFact,
+    VersionRow,
+)
 
 
 class Table(Struct, frozen=True, dict=True):
@@ -114,6 +125,23 @@ def rows_by_table(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return {name: list(found[name].values()) for name in TABLES if name in found}
 
 
+def packed(snapshot: Snapshot) -> bytes:
+    """The body of a snapshot as it is kept: with a checksum, so that damage is noticed."""
+    return zlib.compress(snapshot.body, 1)
+
+
+def unpacked(seq: int, version: int, body: bytes) -> Snapshot:
+    """The snapshot that was kept.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return Snapshot(seq, version, zlib.decompress(body))
+    except zlib.error as error:
+        raise StoreError(f"the one of fact {seq} is damaged: {error}") from error
+
+
 def table_named(name: str) -> Table:
     """The table of that name.
 
@@ -131,17 +159,20 @@ def key_values(key: Any) -> tuple[Any, ...]:
 
 
 def check_filter(table: str, where: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The filter, if the table has an index for each of its fields.
+    """The filter with values of the columns' types, if the table has an index for each field.
 
     Raises:
         NotFound: there is no such table.
-        Mistake: a field cannot be filtered by.
+        Mistake: a field cannot be filtered by, or not by such a value.
     """
-    table_named(table)
-    where = dict(where or {})
-    for field in where:
+    types = table_named(table).types
+    checked = {}
+    for field, value in (where or {}).items():
         if field not in FILTERS[table]:
-            raise Mistake(
-                f"{table} can be filtered by {', '.join(FILTERS[table])}, not by {field!r}", code="no-filter"
-            )
-    return where
+            known = ", ".join(FILTERS[table])
+            raise Mistake(f"{table} can be filtered by {known}, not by {field!r}", code="no-filter")
+        try:
+            checked[field] = types[field](value)
+        except ValueError as error:
+            raise Mistake(f"a number was expected for {field!r}, {value!r} was found", code="no-filter") from error
+    return checked

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import zlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +29,11 @@ from counterpoint.adapters.stores.schema import (
     check_filter,
     fact_before,
     key_values,
+    packed,
     refusal,
     rows_by_table,
     table_named,
+    unpacked,
 )
 from counterpoint.errors import LeadershipLost, StoreError, StoreUnavailable
 from counterpoint.ports.store import EventRow, Snapshot, StoredFact, Transaction
@@ -41,6 +43,9 @@ Result = TypeVar("Result")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BIGGEST = 2**63 - 1
+
+#: How long to wait for another connection's transaction.
+_BUSY_S = 10
 
 
 class SqliteStore:
@@ -85,16 +90,14 @@ class SqliteStore:
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
         """Keep a snapshot and the one before it. Compressing a large one does not hold up commits."""
         self._check_leads()
-        body = await asyncio.to_thread(zlib.compress, snapshot.body, 1)
+        body = await asyncio.to_thread(packed, snapshot)
         await self._run(self._writer, partial(_save, snapshot=snapshot, body=body, epoch=epoch))
 
-    async def load(self) -> Snapshot | None:
-        """The newest snapshot."""
-        found = await self._query("SELECT seq, version, body FROM snapshots ORDER BY seq DESC LIMIT 1")
-        if not found:
-            return None
-        seq, version, body = found[0]
-        return Snapshot(seq, version, await asyncio.to_thread(zlib.decompress, body))
+    async def load(self, *, skip: int = 0) -> Snapshot | None:
+        """The newest snapshot, or the one before it."""
+        sql = "SELECT seq, version, body FROM snapshots ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        found = await self._query(sql, (skip,))
+        return await asyncio.to_thread(unpacked, *found[0]) if found else None
 
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop what is old and needed no more, in transactions of bounded size; commits go on in between."""
@@ -191,7 +194,7 @@ class SqliteStore:
         """Turn what SQLite and the file system raise into errors of ours."""
         try:
             yield
-        except sqlite3.IntegrityError as error:
+        except (sqlite3.IntegrityError, UnicodeError) as error:
             raise StoreError(f"{self.path} does not take the transaction: {error}") from error
         except (sqlite3.Error, OSError) as error:
             is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
@@ -237,9 +240,9 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite would make it with the umask's permissions; its side files take over those of the file.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(
             "PRAGMA journal_size_limit = 67108864"
@@ -248,6 +251,19 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Write ahead. Where two open a new file at once SQLite does not wait here, so we do."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:

@@ -1,7 +1,7 @@
 """Declare: from the files of a score to a plan, with every mistake at once.
 
 The way of a score: text -> nodes with their places (`yaml.py`, `python.py`) -> values by the table
-of the format (`format.py`, read by `kinds.py`) -> a plan, checked as a whole (`links.py`).
+of the format (`format/`, made of `kinds.py` and `records.py`) -> a plan, checked as a whole (`links.py`).
 """
 
 from __future__ import annotations

@@ -51,6 +51,12 @@ def cycles(graph: Mapping[T, Iterable[T]]) -> Iterator[list[T]]:
                 path[follower] = iter(graph.get(follower, ()))
 
 
+def _chain(cycle: list[str], link: str) -> str:
+    """A cycle in words; of a long one its beginning and its end."""
+    shown = [*cycle, cycle[0]] if len(cycle) <= 12 else [*cycle[:8], "...", *cycle[-2:], cycle[0]]
+    return link.join(shown)
+
+
 def _check_names(declared: Declared, reading: Reading) -> None:
     for use in reading.uses:
         known = declared[f"{use.of}s"]
@@ -81,7 +87,7 @@ def _check_order(pipeline: Pipeline, node: Node, reading: Reading) -> None:
                 place = _entry(tasks[task].at("after"), other)
                 reading.add(place, f"no task is called {other!r} here; {hint}", "unknown-name")
     for cycle in cycles(graph):
-        chain = " after ".join((*cycle, cycle[0]))
+        chain = _chain(cycle, " after ")
         message = (
             f"tasks without a cycle were expected, {chain} was found; none of them could start: drop one `after`"
         )
@@ -152,11 +158,12 @@ def _check_triggers(plan: Plan, nodes: Mapping[str, Node], reading: Reading) -> 
             upstream = _upstream(source)
             if upstream is not None:
                 graph.setdefault(upstream, []).append(("pipeline", pipeline.name))
+    order = {name: number for number, name in enumerate(nodes)}
     for cycle in cycles(graph):
         pipelines = [name for kind, name in cycle if kind == "pipeline"]
-        first = min(pipelines, key=list(nodes).index)
+        first = min(pipelines, key=order.__getitem__)
         turned = cycle[cycle.index(("pipeline", first)) :] + cycle[: cycle.index(("pipeline", first))]
-        chain = " -> ".join(name for _, name in (*turned, turned[0]))
+        chain = _chain([name for _, name in turned], " -> ")
         message = f"triggers without a cycle were expected, {chain} was found; drop one of them"
         reading.add(nodes[first].at("trigger"), message, "cycle")
 

@@ -1,6 +1,6 @@
-"""Values with a notation of their own: durations, sizes, schedules, expressions, schemas of events.
+"""Values with a notation of their own: names, durations, sizes, schedules, expressions, schemas of events.
 
-The parsers take text and raise `ValueError` with what was expected and what was found.
+Parsers take text and raise `ValueError` with what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.kinds import Definitions, Kind, Parsed, Schema, Text
+from counterpoint.engine.declare.kinds import Definitions, Kind, NewName, Parsed, Schema, Text
 from counterpoint.engine.declare.reading import Reading
 from counterpoint.model import expression
 from counterpoint.model.quantity import parse_duration, parse_duration_range, parse_size
@@ -28,9 +28,33 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+_WIDE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}"
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _FACTOR = re.compile(r"x([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _EXPRESSION_LENGTH_MAX = 10_000
+
+
+def file_name(of: str, example: str) -> NewName:
+    """A name that becomes part of a path: of a pipeline or a task."""
+    signs = f"a name for the {of}, of letters, digits and `_ . -`,"
+    return NewName(signs, example, r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def wide_name(of: str, example: str) -> NewName:
+    """A name that may look like one from outside, such as a table's or a bucket's."""
+    return NewName(f"a name for the {of}, of letters, digits and `_ . : / @ + -`,", example, _WIDE_NAME)
+
+
+def event_type() -> NewName:
+    """A type of event, as CloudEvents has it; our own are kept apart."""
+    signs = "a type of event, of letters, digits and `_ . : / @ + -`, that does not begin with `counterpoint.`,"
+    return NewName(signs, "order.placed", rf"(?!counterpoint\.){_WIDE_NAME}")
+
+
+def variable_name() -> NewName:
+    """A name of an environment variable; our own are kept apart."""
+    signs = "a name for a variable, of letters, digits and `_`, that does not begin with `COUNTERPOINT_`,"
+    return NewName(signs, "REGION", r"(?!COUNTERPOINT_)[A-Za-z_][A-Za-z0-9_]*")
 
 
 def duration(at_least: timedelta = timedelta(0), example: str = "10m") -> Parsed:

@@ -7,17 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from counterpoint.engine.declare.format import ToolSpec, score_format
-from counterpoint.engine.declare.kinds import (
-    ByType,
-    Definitions,
-    Key,
-    Kind,
-    ListOf,
-    MapOf,
-    Record,
-    Schema,
-    Variants,
-)
+from counterpoint.engine.declare.kinds import ByType, Definitions, Kind, ListOf, MapOf, Schema
+from counterpoint.engine.declare.records import Key, Record, Variants
 from counterpoint.ports.tool import Tool
 
 _INTRODUCTION = """# The score

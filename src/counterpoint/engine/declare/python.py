@@ -29,7 +29,7 @@ def read_python(path: Path, reading: Reading) -> list[Node]:
     exported = _run(path.absolute())
     if "message" in exported:
         place = Node(None, str(path), exported["line"])
-        message = f"a Python score was expected, {exported['message']}; see what `python {path}` says"
+        message = f"a Python score was expected, {exported['message']}"
         raise reading.refuse(place, message, "unreadable")
     if not exported["documents"]:
         message = (
@@ -55,10 +55,11 @@ def _run(path: Path) -> Any:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return {"message": f"the file did not end within {_TIME_MAX_S} s", "line": 1}
+            return {"message": f"the file did not end within {_TIME_MAX_S} s; let it only declare", "line": 1}
         if done.returncode != 0 or not output.exists():
             said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
-            return {"message": f"its process ended with {done.returncode} ({said})", "line": 1}
+            advice = f"see what `python {path.name}` says"
+            return {"message": f"its process ended with {done.returncode} ({said}); {advice}", "line": 1}
         return json.loads(output.read_bytes())
 
 

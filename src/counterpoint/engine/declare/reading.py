@@ -11,8 +11,8 @@ from msgspec import Struct
 from counterpoint.engine.declare.document import Node
 from counterpoint.errors import Mistake
 
-#: Looking for the nearest of many names is slow, so only so many mistakes get one.
-_HINTS_MAX = 50
+#: Looking for the nearest of many names is slow; when so many were compared, the rest goes without.
+_COMPARISONS_MAX = 200_000
 
 
 class Reported(Exception):
@@ -53,7 +53,7 @@ class Reading:
         self.uses: list[Use] = []
         self.requests: list[Request] = []
         self._found: list[tuple[str, int, Mistake]] = []
-        self._hints_left = _HINTS_MAX
+        self._comparisons_left = _COMPARISONS_MAX
 
     def add(self, node: Node, message: str, code: str) -> None:
         """Put a mistake on the list."""
@@ -66,8 +66,8 @@ class Reading:
 
     def hint(self, name: str, known: Collection[str], otherwise: str) -> str:
         """`did you mean 'X'?` where there is a near name, else the other advice."""
-        if self._hints_left > 0:
-            self._hints_left -= 1
+        if self._comparisons_left > 0:
+            self._comparisons_left -= len(known)
             for near in get_close_matches(name, known, n=1):
                 return f"did you mean {near!r}?"
         return otherwise

@@ -82,6 +82,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             given: dict[str, Any] = dict(request.path_params)
             attempt = str(given.get("attempt", ""))
             caller = identify(request.headers, self.access, attempt, settings, service)
+            _refuse_nul(given)
             if "query" in self.hints:
                 given["query"] = _read_query(request, self.hints["query"])
             if "body" in self.hints:
@@ -152,7 +153,15 @@ def _too_large(limit: int) -> Mistake:
     return Mistake(f"a body of at most {limit} bytes was expected; send less at once", code="too-large")
 
 
+def _refuse_nul(given: Mapping[str, Any]) -> None:
+    """PostgreSQL cannot be asked for text with NUL in it, and nothing of ours has such a name."""
+    for name, value in given.items():
+        if "\0" in str(value):
+            raise Mistake(f"text without NUL was expected in {name!r}", code="bad-query")
+
+
 def _read_query(request: Request, kind: Any) -> Any:
+    _refuse_nul(request.query_params)
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     for name in request.query_params:
         if name not in known:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from starlette.responses import StreamingResponse
 
 from counterpoint.entrypoints.api.routing import Call
+from counterpoint.errors import StoreError
 
 
 class Message(Struct, frozen=True):
@@ -53,7 +54,10 @@ async def _frames(messages: AsyncIterator[Message], closing: asyncio.Event, ping
             if not upcoming.done():
                 yield b": ping\n\n"
                 continue
-            message = upcoming.result()
+            try:
+                message = upcoming.result()
+            except StoreError:
+                return  # the reader comes back, and goes on from the last id it saw
             if message is None:
                 return
             upcoming = asyncio.ensure_future(_next(messages))
@@ -61,7 +65,7 @@ async def _frames(messages: AsyncIterator[Message], closing: asyncio.Event, ping
     finally:
         for waiting in (stopped, upcoming):
             waiting.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, StoreError):
                 await waiting
         close = getattr(messages, "aclose", None)
         if close is not None:

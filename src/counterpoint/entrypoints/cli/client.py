@@ -56,7 +56,7 @@ class Client:
 
     def __init__(self, url: str, token: str = "", *, by: str = "") -> None:
         self.url, self.token = url.rstrip("/"), token
-        self.by = by or os.environ.get("USER", "") or "cli"
+        self.by = by or _user()
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON answer to GET; a parameter that is None is left out."""
@@ -187,6 +187,16 @@ def run_path(run: str) -> str:
 def name_path(kind: str, name: str) -> str:
     """The place of something that has a name."""
     return f"{kind}/{quote(name, safe='')}"
+
+
+def _user() -> str:
+    """Who types, as the system knows them."""
+    import pwd
+
+    try:
+        return os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())  # as in a container without a name for us
 
 
 def _refusal(response: HTTPResponse, url: str) -> CounterpointError:

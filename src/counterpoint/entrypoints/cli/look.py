@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
@@ -125,7 +124,7 @@ def logs(client: Client, out: Output, run: str, task: str | None, attempt: int |
 @asks_server
 def why(client: Client, out: Output, name: str) -> None:
     """Say why a run, a pipeline, an asset or a pool is as it is."""
-    found = client.get(f"why/{quote(name, safe='')}")
+    found = client.get(name_path("why", name))
     if out.as_json:
         out.json(found)
     else:
@@ -264,7 +263,7 @@ def _pipeline(row: dict[str, Any], now: datetime | None, out: Output) -> tuple[s
     if row["pending"]:
         pending.append(str(row["pending"]))
         if row["oldest_pending"]:
-            pending.append(f" since {ago(row['oldest_pending'], now).removesuffix(' ago')}", DIM)
+            pending.append(f" for {ago(row['oldest_pending'], now).removesuffix(' ago')}", DIM)
     if row["dead"]:
         pending.append(f"{', ' if row['pending'] else ''}{row['dead']} dead", "red")
     last = Text()
@@ -302,14 +301,15 @@ def _explanation(found: dict[str, Any], out: Output) -> Iterator[Text]:
     if found["blockers"]:
         yield Text()
     for blocker in found["blockers"]:
-        holders = f" (held by {', '.join(blocker['holders'])})" if blocker.get("holders") else ""
+        held = f"held by {', '.join(blocker['holders'])}" if blocker.get("holders") else ""
+        more = "; ".join(part for part in (blocker.get("detail", ""), held) if part)
         yield Text.assemble(
             ("  waits for  ", DIM),
             f"{blocker.get('what', '')} {blocker.get('name', '')}".strip(),
-            (f"  {blocker.get('detail', '')}{holders}", DIM),
+            (f"  {more}" if more else "", DIM),
         )
     if found["frees"]:
-        yield Text.assemble(("  freed by   ", DIM), found["frees"])
+        yield Text.assemble(("  until      ", DIM), found["frees"])
     if found["when"]:
         yield Text.assemble(("  next       ", DIM), f"{clock(found['when'])} ({ago(found['when'])})")
     if found["causes"]:

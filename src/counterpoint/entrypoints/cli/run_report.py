@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.entrypoints.cli.client import Client, Refused, run_path
+from counterpoint.entrypoints.cli.client import Client, Refused, name_path, run_path
 from counterpoint.entrypoints.cli.output import DIM, Output, ago, clock, took
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def report_on(client: Client, run: str) -> dict[str, Any]:
         **found,
         "attempts": attempts,
         "items": items,
-        "why": client.get(f"why/{found['run'].replace('#', '/')}"),
+        "why": client.get(name_path("why", found["run"])),
     }
 
 
@@ -40,7 +40,9 @@ def render(report: dict[str, Any], out: Output) -> RenderableType:
     document, why = report["document"], report["why"]
     head = Text.assemble((report["run"], "bold"), "  ", out.state(report["phase"]))
     if report["started_at"]:
-        head.append(f"  {took(report['started_at'], report['ended_at'])}, {ago(report['started_at'])}", DIM)
+        length = took(report["started_at"], report["ended_at"])
+        when = f"in {length}, {ago(report['ended_at'])}" if report["ended_at"] else f"for {length}"
+        head.append(f"  {when}", DIM)
     parts: list[RenderableType] = [head]
     for name in ("partition", "key", "lane"):
         if report[name] and report[name] != "live":

@@ -82,7 +82,7 @@ class Up:
             on_standby=self._say_standby,
         ) as engine:
             self.is_open.set()
-            self._say_header(listener.url, engine.store_url, engine.service)
+            await self._say_header(listener.url, engine.store_url, engine.service)
             telling = asyncio.create_task(self._tell(engine.service))
             ending = asyncio.create_task(self.told_to_end.wait())
             try:
@@ -98,19 +98,25 @@ class Up:
             self._say("ended" if drain else "ended; what runs goes on, and is found again at the next start")
 
     async def _tell(self, service: Service) -> None:
+        """Print facts as they come; after a cut of the stream it goes on from the last fact seen."""
         import msgspec
 
-        if self.quiet:
-            return
-        async for message in service.stream():
-            if self.out.as_json:
-                self.printer.put([(msgspec.json.encode(message).decode(), "")])
-            elif message.kind in TOLD:
-                line = tell(msgspec.to_builtins(message))
-                if line is not None:
-                    self.printer.put(line)
+        from counterpoint.errors import StoreError
 
-    def _say_header(self, url: str, store: str, service: Service) -> None:
+        seen: int | None = None
+        while not self.quiet:
+            with suppress(StoreError):  # the engine says so itself, and goes on when the store is back
+                async for message in service.stream(after=seen):
+                    seen = message.seq
+                    if self.out.as_json:
+                        self.printer.put([(msgspec.json.encode(message).decode(), "")])
+                    elif message.kind in TOLD:
+                        line = tell(msgspec.to_builtins(message))
+                        if line is not None:
+                            self.printer.put(line)
+            await asyncio.sleep(0.5)
+
+    async def _say_header(self, url: str, store: str, service: Service) -> None:
         from importlib.metadata import version
 
         count = len(service.plan.pipelines)
@@ -122,7 +128,7 @@ class Up:
             ("look", "counterpoint status, counterpoint why NAME"),
         ):
             self._say("", f"  {name:<7}{value}")
-        for notice in service.status().notices:
+        for notice in (await service.status()).notices:
             self._say(f"! {notice}")
         self._say()
 

@@ -42,7 +42,6 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "EndItems": ("!", "yellow"),
     "RaiseRun": ("▲", "yellow"),
     "ReserveFor": ("▲", "yellow"),
-    "Gap": ("!", "yellow"),
 }
 
 #: How a run ended, where that is not with success.
@@ -54,13 +53,14 @@ def tell(message: Mapping[str, Any]) -> Segments | None:
     look = TOLD.get(message["kind"])
     if look is None or not message["text"]:
         return None
+    fact = message.get("fact", {})
     if message["kind"] == "FinishRun":
-        look = _ENDS.get(message.get("fact", {}).get("phase", ""), look)
+        look = _ENDS.get(fact.get("phase", ""), look)
     symbol, style = look
     at = datetime.fromisoformat(message["at"]).astimezone()
-    who = message.get("run") or message.get("pipeline") or ""
+    who = message.get("run") or message.get("pipeline") or fact.get("asset") or ""
     # The sentence may begin with the name that already stands in the column.
-    text = message["text"].removeprefix(who).lstrip(" :,") if who else message["text"]
+    text = message["text"].removeprefix(f"{who} ").removeprefix(f"{who}: ")
     return [
         (at.strftime("%H:%M:%S.%f")[:-3], DIM),
         (f"  {symbol} ", style),

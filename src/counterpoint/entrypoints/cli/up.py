@@ -43,6 +43,7 @@ def up(
     5 s; what runs is left running, and found again at the next start.
     """
     import asyncio
+    import logging
 
     from counterpoint.entrypoints.api.server import Listener
     from counterpoint.entrypoints.api.settings import ApiSettings
@@ -52,6 +53,8 @@ def up(
     plan = read_plan(files, folder)
     settings = ApiSettings(token=token, names=names)
     listener = Listener(*_address(listen), settings)
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:
         await Up(plan, files or (folder / "score.yaml",), Output(as_json=as_json), quiet=quiet).run(

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from heapq import heappop
 
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.queue import Request
-from counterpoint.kernel.rules.batching import batch_of, is_partial
+from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.state import Run, State, first_task
 
 
@@ -43,10 +42,8 @@ def lacks(state: State, request: Request) -> str | None:
     for resource, amount in request.needs:
         if state.free(resource) < amount:
             return resource
-        if not request.admitted:
-            holder = state.queue.reserved.get(resource)
-            if holder is not None and holder != (request.run, request.task):
-                return resource
+        if state.queue.is_kept_from(resource, request):
+            return resource
     return None
 
 
@@ -73,12 +70,14 @@ def start(state: State, run: Run, task: str, host: str) -> StartAttempt:
 def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
     pipeline, backlog = state.pipeline_of(run), state.backlogs.get(run.of)
     items = run.aside or (batch_of(backlog, pipeline.trigger) if backlog else ())
-    if run.automatic and not items:
-        # Another run of the lane, started by hand, has taken them.
+    trigger, timezone = pipeline.trigger, state.plan.timezone
+    is_caused = backlog is not None and trigger is not None and has_cause(backlog, trigger, timezone, state.at)
+    if run.automatic and not run.aside and not is_caused:
+        # A run that somebody asked for has taken its items, or what its trigger asks for changed.
         reason = Reason("nothing-left")
-        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="skipped")
+        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="pending")
         return
-    taken = [*run.items.values(), *(item for item in (backlog.items if backlog else ()) if item.number in items)]
+    taken = list(run.items.values()) or [backlog.item(number) for number in items if backlog]
     held = ("asset",) if pipeline.hold == "attempt" else ("asset", "pool")
     needs = state.request_shape(run, "")[0]
     yield AdmitRun(
@@ -88,7 +87,7 @@ def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
         items=items,
         pins=tuple(_pin(state, asset, run.partition) for asset in pipeline.reads),
         holds={name: amount for name, amount in needs if name.partition(":")[0] in held},
-        partial=run.automatic and is_partial(backlog, pipeline.trigger),
+        partial=run.automatic and is_partial(state, trigger, taken),
         hops=max((item.hops for item in taken), default=0) + 1,
     )
     yield start(state, run, first_task(run, pipeline), host)
@@ -110,16 +109,16 @@ def _pin(state: State, asset: str, partition: str) -> Pin:
 
 
 def _reserve(state: State) -> Iterator[AnyDecision]:
-    """Keep what gets free for the first request that has waited too long; one at a time and resource."""
-    while state.aged:
-        key, name, task = state.aged[0]
-        request = state.queue.get(name, task)
-        if request is None or request.key != key or (name, task) in state.queue.reserved.values():
-            heappop(state.aged)
+    """Keep what gets free for the requests that have waited too long: one at a time for each resource."""
+    while (request := state.queue.next_late()) is not None:
+        suspect = next((r for r, _ in request.needs if r.startswith("fresh:") and not state.free(r)), None)
+        if suspect is not None or any(amount > state.capacity(resource) for resource, amount in request.needs):
+            # It cannot start whatever gets free, so it must not keep anything from those that can:
+            # a reader of a suspect asset would lock out the writer it waits for.
+            state.queue.set_aside(suspect)
             continue
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith("fresh:"))
-        if not resources or any(resource in state.queue.reserved for resource in resources):
+        if any(resource in state.queue.reserved for resource in resources):
             return
-        heappop(state.aged)
         figures = {"lacks": state.queue.lacks(request) or ""}
-        yield ReserveFor(at=state.at, reason=Reason("passed-over", figures), run=name, resources=resources)
+        yield ReserveFor(at=state.at, reason=Reason("passed-over", figures), run=request.run, resources=resources)

@@ -7,26 +7,24 @@ they may have gone, so a rule that finds nothing decides nothing, or notes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import (
     AnyDecision,
     CreateRun,
     Deliver,
-    EndItems,
     FinishRun,
     LookAttempt,
     Note,
     RaiseRun,
     Reason,
-    StopAttempt,
 )
 from counterpoint.kernel.rules.batching import new_run
-from counterpoint.kernel.rules.confirming import refuse_confirmation
-from counterpoint.kernel.rules.delivering import items_for
+from counterpoint.kernel.rules.confirming import refuse_late
+from counterpoint.kernel.rules.delivering import items_for, recorded
 from counterpoint.kernel.rules.finishing import publish
-from counterpoint.kernel.state import RANKS, State
+from counterpoint.kernel.rules.stopping import stop
+from counterpoint.kernel.state import Run, State
 
 
 def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
@@ -40,7 +38,7 @@ def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
             yield from _replay(state, event)
         case e.AssetReported():
             reason = Reason("reported", {"by": event.by})
-            yield from publish(state, (event.report,), by=event.by, partition="", pins=(), hops=0, reason=reason)
+            yield from publish(state, (event.report,), by=event.by, reason=reason)
         case e.CallbackReceived():
             attempt = state.attempts.get(event.attempt)
             if attempt is not None and attempt.deferred:
@@ -56,24 +54,10 @@ def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
 
 
 def end_what_is_gone(state: State) -> Iterator[AnyDecision]:
-    """A new plan lacks pipelines: their items end, their waiting runs too; running ones go on."""
-    reason = Reason("pipeline-removed")
-    for (pipeline, partition, key), backlog in list(state.backlogs.items()):
-        is_gone = pipeline not in state.plan.pipelines
-        gone = backlog.items if is_gone else backlog.groups.get(-1, {}).values()
-        items = tuple(item.number for item in gone)
-        if items:
-            yield EndItems(
-                at=state.at,
-                reason=reason if is_gone else Reason("source-removed"),
-                pipeline=pipeline,
-                partition=partition,
-                key=key,
-                items=items,
-                outcome="skipped",
-            )
+    """A new plan lacks pipelines: their waiting runs end; running ones go on."""
     for run in list(state.runs.values()):
         if run.phase == "waiting" and run.pipeline not in state.plan.pipelines:
+            reason = Reason("pipeline-removed")
             yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="skipped")
 
 
@@ -97,55 +81,50 @@ def _request_run(state: State, event: e.RunRequested) -> Iterator[CreateRun | No
     )
 
 
-def _replay(state: State, event: e.ReplayRequested) -> Iterator[Deliver]:
+def _replay(state: State, event: e.ReplayRequested) -> Iterator[Deliver | Note]:
     origins = event.origins or (None,) * len(event.changes)
     for change, origin in zip(event.changes, origins, strict=True):
-        items = items_for(state, change, only=event.pipeline, origin=origin)
+        letter = state.dead.get(origin) if origin is not None else None
+        group = state.group_of(letter) if letter is not None else None
+        items = items_for(state, change, only=event.pipeline, group=group, origin=origin)
         if items:
             reason = Reason("replayed", {"by": event.by, "reason": event.reason})
-            yield Deliver(at=state.at, reason=reason, change=change, items=items)
+            yield Deliver(at=state.at, reason=reason, change=recorded(change), items=items)
+        else:
+            reason = Reason("not-wanted", {"change": change.id, "pipeline": event.pipeline})
+            yield Note(at=state.at, reason=reason, subject=change.subject)
 
 
 def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
     """Moments of the agenda that concern attempts, and runs that wait too long."""
-    for kind, ref in state.due():
+    for kind, about in state.due():
         match kind:
             case "timeout":
-                yield from _stop_late(state, ref)
+                attempt = state.attempts[about[0]]
+                limit = (attempt.deadline or state.at) - attempt.started
+                reason = Reason("timed-out", {"timeout_s": limit.total_seconds()})
+                yield stop(state, attempt, "timeout", reason)
             case "look":
-                attempt = state.attempts.get(ref)
-                if attempt is not None and attempt.deferred and attempt.look_at and attempt.look_at <= state.at:
-                    reason = Reason("time-to-look", {"note": attempt.note})
-                    host = state.host() or attempt.host
-                    yield LookAttempt(at=state.at, reason=reason, attempt=ref, look=attempt.look + 1, host=host)
+                attempt = state.attempts[about[0]]
+                yield LookAttempt(
+                    at=state.at,
+                    reason=Reason("time-to-look", {"note": attempt.note}),
+                    attempt=attempt.attempt,
+                    look=attempt.look + 1,
+                    host=state.host() or attempt.host,
+                    callback=attempt.called_back,
+                )
             case "raise":
-                yield from _raise(state, ref)
+                yield from _raise(state, state.runs[about[0]])
             case "confirm":
-                run = state.runs.get(ref)
-                if run is not None and run.phase == "confirming" and run.confirm_by and run.confirm_by <= state.at:
-                    yield from refuse_confirmation(state, run, Reason("confirmation-timed-out"))
+                yield from refuse_late(state, state.runs[about[0]])
             case "lane":
-                pipeline, partition, key = ref.split("\x1f")
-                state.touched.lanes[pipeline, partition, key] = None
-            case _:
-                raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
+                state.touched.lanes[about[0], about[1], about[2]] = None
 
 
-def _stop_late(state: State, attempt_id: str) -> Iterator[AnyDecision]:
-    attempt = state.attempts.get(attempt_id)
-    if attempt is None or attempt.stopping:
-        return
-    task = state.task_of(state.runs[attempt.run], attempt.task)
-    limit = task.timeout or timedelta()
-    reason = Reason("timed-out", {"timeout_s": limit.total_seconds()})
-    yield StopAttempt(
-        at=state.at, reason=reason, attempt=attempt_id, why="timeout", grace_s=task.grace.total_seconds()
-    )
-
-
-def _raise(state: State, run_id: str) -> Iterator[AnyDecision]:
-    run = state.runs.get(run_id)
-    if run is None or run.rank == RANKS["top"] or run.phase == "confirming":
-        return
-    waited = (state.at - run.created).total_seconds()
-    yield RaiseRun(at=state.at, reason=Reason("waited-long", {"waited_s": waited}), run=run_id)
+def _raise(state: State, run: Run) -> Iterator[RaiseRun]:
+    """A run that has not ended by then goes first from now on, with each task that waits yet."""
+    if run.phase != "confirming":
+        code = "waited-long" if run.phase == "waiting" else "lasts-long"
+        figures = {"waited_s": (state.at - run.created).total_seconds()}
+        yield RaiseRun(at=state.at, reason=Reason(code, figures), run=run.run)

@@ -6,12 +6,14 @@ item, when a window or a rest ends, when one of its runs ends, or when a person 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Reason
+from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.state import RANKS, Backlog, Lane, State
 from counterpoint.model.pipeline import Pipeline
@@ -24,17 +26,38 @@ def form_runs(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
         lane = next(iter(state.touched.lanes))
         del state.touched.lanes[lane]
         backlog, pipeline = state.backlogs.get(lane), state.plan.pipelines.get(lane[0])
-        if backlog is None or not len(backlog) or pipeline is None or pipeline.trigger is None:
-            continue
-        if waits_for_person(state, backlog) or _rests(state, backlog):
+        if backlog is not None and backlog.groups.get(-1):
+            yield _end_unwanted(state, backlog)
+        if not backlog or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
             continue
         moment = ready_at(backlog, pipeline.trigger, state.plan.timezone)
+        if moment is not None and backlog.rest_until is not None:
+            moment = max(moment, backlog.rest_until)
         if moment is None:
             continue
         if moment > state.at:
-            state.remember(moment, "lane", "\x1f".join(lane))
+            state.look_at(lane, moment)
             continue
         yield from _start(state, lane, backlog, pipeline)
+
+
+def _end_unwanted(state: State, backlog: Backlog) -> EndItems:
+    """Items of a pipeline or a source that the plan in force does not have."""
+    is_gone = backlog.pipeline not in state.plan.pipelines
+    items = tuple(backlog.groups[-1])
+    return _end(state, backlog, items, Reason("pipeline-removed" if is_gone else "source-removed"))
+
+
+def _end(state: State, backlog: Backlog, items: tuple[int, ...], reason: Reason) -> EndItems:
+    return EndItems(
+        at=state.at,
+        reason=reason,
+        pipeline=backlog.pipeline,
+        partition=backlog.partition,
+        key=backlog.key,
+        items=items,
+        outcome="skipped",
+    )
 
 
 def waits_for_person(state: State, backlog: Backlog) -> bool:
@@ -45,13 +68,8 @@ def waits_for_person(state: State, backlog: Backlog) -> bool:
 def ready_at(backlog: Backlog, trigger: Trigger, timezone: str) -> datetime | None:
     """When the pending items may become a run; None while something else must come first."""
     batch = trigger.batch
-    newest = [_newest(backlog, group) for group in range(len(trigger.groups))]
-    present = [moment for moment in newest if moment is not None]
     assert backlog.first is not None and backlog.last is not None, "a lane with items knows when they came"
-    complete = len(present) == len(newest)
-    if complete and trigger.within is not None:
-        complete = max(present) - min(present) <= trigger.within
-    if not complete:
+    if not is_complete(trigger, _newest(backlog)):
         return _at_latest(backlog.first, trigger, timezone)
     if batch.max is not None and len(backlog) >= batch.max:
         return backlog.last
@@ -61,9 +79,28 @@ def ready_at(backlog: Backlog, trigger: Trigger, timezone: str) -> datetime | No
     return quiet if batch.wait is None else min(quiet, backlog.first + batch.wait)
 
 
-def _newest(backlog: Backlog, group: int) -> datetime | None:
-    items = backlog.groups.get(group)
-    return next(reversed(items.values())).at if items else None
+def has_cause(backlog: Backlog, trigger: Trigger, timezone: str, now: datetime) -> bool:
+    """Whether a run that has waited out its window still has a reason to begin."""
+    if not len(backlog) or backlog.first is None:
+        return False
+    latest = _at_latest(backlog.first, trigger, timezone)
+    return is_complete(trigger, _newest(backlog)) or (latest is not None and latest <= now)
+
+
+def is_complete(trigger: Trigger, newest: dict[int, datetime]) -> bool:
+    """Whether every group of a trigger has an item, and the newest of them lie as near as it asks.
+
+    Args:
+        newest: group -> when its newest item came.
+    """
+    if len(newest) < len(trigger.groups):
+        return False
+    return trigger.within is None or max(newest.values()) - min(newest.values()) <= trigger.within
+
+
+def _newest(backlog: Backlog) -> dict[int, datetime]:
+    groups = backlog.groups.items()
+    return {group: next(reversed(items.values())).at for group, items in groups if items and group >= 0}
 
 
 def _at_latest(first: datetime, trigger: Trigger, timezone: str) -> datetime | None:
@@ -76,52 +113,53 @@ def _at_latest(first: datetime, trigger: Trigger, timezone: str) -> datetime | N
     return moment if moment >= local else moment + timedelta(days=1)
 
 
-def is_partial(backlog: Backlog | None, trigger: Trigger | None) -> bool:
-    """Whether a group of the trigger has no item."""
-    if trigger is None or backlog is None:
+def is_partial(state: State, trigger: Trigger | None, items: Iterable[Item]) -> bool:
+    """Whether a run that takes these items lacks some of what its trigger asks for."""
+    if trigger is None:
         return False
-    return any(not backlog.groups.get(group) for group in range(len(trigger.groups)))
-
-
-def _rests(state: State, backlog: Backlog) -> bool:
-    return backlog.rest_until is not None and backlog.rest_until > state.at
+    newest: dict[int, datetime] = {}
+    for item in items:
+        group = state.group_of(item)
+        newest[group] = max(item.at, newest.get(group, item.at))
+    newest.pop(-1, None)
+    return not is_complete(trigger, newest)
 
 
 def _start(state: State, lane: Lane, backlog: Backlog, pipeline: Pipeline) -> Iterator[AnyDecision]:
-    active = [state.runs[name] for name in state.lanes.get(lane, {})]
     reason = Reason("items-ready", {"items": len(backlog)})
     if pipeline.overlap == "queue":
         yield new_run(state, lane, reason=reason, automatic=True, items=batch_of(backlog, pipeline.trigger))
         if state.backlogs.get(lane):
             state.touched.lanes[lane] = None
         return
-    if len(active) < pipeline.concurrency:
-        # A run that waits absorbs what comes until it is admitted.
-        if not any(run.automatic and run.phase == "waiting" for run in active):
-            yield new_run(state, lane, reason=reason, automatic=True)
+    ahead = [state.runs[name] for name in state.lanes.get(lane, {})]
+    if any(run.automatic and run.phase == "waiting" for run in ahead):
+        # It absorbs what comes until it is admitted.
         return
-    if pipeline.overlap == "skip":
-        items = tuple(item.number for item in backlog.items)
-        reason = Reason("overlap-skip", {"running": active[0].run, "items": len(items)})
-        yield EndItems(
-            at=state.at,
-            reason=reason,
-            pipeline=lane[0],
-            partition=lane[1],
-            key=lane[2],
-            items=items,
-            outcome="skipped",
-        )
-    elif pipeline.overlap == "cancel":
-        oldest = next((run for run in active if run.phase == "running" and not run.ending), None)
+    active = state.active(lane)
+    if len(active) < pipeline.concurrency:
+        yield new_run(state, lane, reason=reason, automatic=True)
+    elif pipeline.overlap == "skip":
+        # What came before the run began is no overlap: it was more than one batch, or given back.
+        began = active[0].admitted or state.at
+        items = tuple(item.number for item in backlog.items if item.at > began)
+        if items:
+            figures = {"running": active[0].run, "items": len(items)}
+            yield _end(state, backlog, items, Reason("overlap-skip", figures))
+    elif pipeline.overlap == "cancel" and not any(run.ending for run in active):
+        oldest = next((run for run in active if run.phase == "running"), None)
         if oldest is not None:
             yield CancelRun(at=state.at, reason=Reason("overlap-cancel", {"items": len(backlog)}), run=oldest.run)
 
 
 def batch_of(backlog: Backlog, trigger: Trigger | None) -> tuple[int, ...]:
-    """The items a run takes now: all that are pending, at most `batch.max`, oldest first."""
-    numbers = sorted(item.number for item in backlog.items)
-    return tuple(numbers[: trigger.batch.max if trigger else None])
+    """The items a run takes now: all that are pending, at most `batch.max`; one of each group, then the oldest."""
+    most = trigger.batch.max if trigger else None
+    if most is None:
+        return tuple(merge(*backlog.groups.values()))
+    first = [next(iter(items)) for items in backlog.groups.values() if items]
+    rest = (number for number in merge(*backlog.groups.values()) if number not in first)
+    return tuple(sorted([*first, *islice(rest, max(0, most - len(first)))]))
 
 
 def new_run(

@@ -33,17 +33,30 @@ def deliver(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
         items = items_for(state, change)
         if items:
             reason = Reason("subscribed", {"subscribers": len(items)})
-            yield Deliver(at=state.at, reason=reason, change=_recorded(change), items=items)
+            yield Deliver(at=state.at, reason=reason, change=recorded(change), items=items)
+        elif change.subject not in state.plan.subscribers:
+            # Only an accepted event gets here: changes of our own come up where somebody listens.
+            yield Note(at=state.at, reason=Reason("nobody-listens", {"change": change.id}), subject=change.subject)
 
 
 def items_for(
-    state: State, change: Change, *, only: str | None = None, origin: int | None = None
+    state: State,
+    change: Change,
+    *,
+    only: str | None = None,
+    group: int | None = None,
+    origin: int | None = None,
 ) -> tuple[Item, ...]:
-    """The items a change becomes: one for each group of each subscriber that wants it."""
+    """The items a change becomes: one for each group of each subscriber that wants it.
+
+    Args:
+        only, group: the one subscriber, and the one group of its trigger, that a replay is for.
+        origin: the item that is replayed.
+    """
     document: dict[str, Any] | None = None
     items: dict[tuple[str, int], Item] = {}
-    for name, group, source in state.plan.subscribers.get(change.subject, ()):
-        if (name, group) in items or (only is not None and name != only):
+    for name, number, source in state.plan.subscribers.get(change.subject, ()):
+        if (name, number) in items or only not in (None, name) or group not in (None, number):
             continue
         pipeline = state.plan.pipelines[name]
         trigger = pipeline.trigger
@@ -53,19 +66,23 @@ def items_for(
             document = document or as_event(change)
             if when and not expression.holds(when, document):
                 continue
-        sync = change.by_run and trigger.delivery.pattern == "sync"
-        items[name, group] = Item(
+        # A replay is between its subscriber and whoever asked; nobody waits for it to be confirmed.
+        producer = state.runs.get(change.by_run) if only is None else None
+        delivery = trigger.delivery
+        is_awaited = producer is not None and delivery.pattern == "sync" and delivery.until != "accepted"
+        items[name, number] = Item(
             number=state.items + len(items) + 1,
             change=change.number,
             subject=change.subject,
             pipeline=name,
-            group=group,
+            group=number,
             at=state.at,
             key=expression.key(trigger.batch.by, document or {}) if trigger.batch.by else "",
             partition=partition_of(pipeline, change, document or {}, state.plan.timezone),
             hops=change.hops,
             origin=origin,
-            confirms=change.by_run if sync else "",
+            confirms=change.by_run if is_awaited else "",
+            confirm_by=state.at + delivery.timeout if is_awaited else None,
         )
     return tuple(items.values())
 
@@ -100,6 +117,6 @@ def _slice(time: datetime, timezone: str, unit: str) -> str:
     return local.strftime("%Y-%m-%d" if unit == "day" else "%Y-%m-%dT%H")
 
 
-def _recorded(change: Change) -> Change:
+def recorded(change: Change) -> Change:
     """The change as its delivery records it: the payload of an accepted event is on record already."""
     return msgspec.structs.replace(change, data=None) if change.subject.startswith("event:") else change

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from counterpoint.kernel.decisions import (
@@ -19,12 +18,12 @@ from counterpoint.kernel.decisions import (
     RefuseReport,
     RestSubscription,
     SkipTask,
-    StopAttempt,
 )
 from counterpoint.kernel.events import AnyEvent, Report
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.rules.batching import batch_of
 from counterpoint.kernel.rules.delivering import deliver
+from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.state import Run, State, settled
 from counterpoint.model.pipeline import Pipeline
 
@@ -43,8 +42,7 @@ def finish(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
         if run.ending:
             yield from _cancel(state, run)
         elif run.phase == "confirming":
-            if not run.confirming:
-                yield done(state, run, Reason("confirmed"))
+            yield from _confirmed(state, run, Reason("confirmed"))
         elif run.phase == "running":
             yield from _go_on(state, run, event)
 
@@ -76,14 +74,24 @@ def _go_on(state: State, run: Run, event: AnyEvent) -> Iterator[AnyDecision]:
         yield from end_badly(state, run, "failed", "pending", clash, "conflict")
         return
     yield from _publish_run(state, run, pipeline, reports)
+    # Now, so that it is known which sync subscribers what was published has.
     yield from deliver(state, event)
-    waiting = to_confirm(state, run)
-    if waiting:
-        deadline = state.at + max(waiting.values())
-        reason = Reason("sync-subscribers", {"items": len(waiting)})
-        yield AwaitConfirmation(at=state.at, reason=reason, run=run.run, items=tuple(waiting), deadline=deadline)
+    if run.confirming and not run.refused:
+        deadline = max(awaited.by for awaited in run.confirming.values())
+        items = tuple(run.confirming)
+        reason = Reason("sync-subscribers", {"items": len(items)})
+        yield AwaitConfirmation(at=state.at, reason=reason, run=run.run, items=items, deadline=deadline)
     else:
-        yield done(state, run, Reason("all-tasks-done", {"tasks": len(run.tasks)}))
+        yield from _confirmed(state, run, Reason("all-tasks-done", {"tasks": len(run.tasks)}))
+
+
+def _confirmed(state: State, run: Run, reason: Reason) -> Iterator[AnyDecision]:
+    """End a run whose work is done, unless a sync subscriber has yet to get to what it published."""
+    if run.refused:
+        refusal = Reason("refused", {"subscriber": run.refused})
+        yield from end_badly(state, run, "failed", "pending", refusal, "refused")
+    elif not run.confirming:
+        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="succeeded", items_become="done")
 
 
 def unhandled(pipeline: Pipeline, run: Run) -> str | None:
@@ -105,12 +113,12 @@ def _cancel(state: State, run: Run) -> Iterator[AnyDecision]:
     reason = Reason("overlap-cancel") if run.ending == "overlap" else Reason("cancelled-by", dict(run.reason))
     for task in run.tasks.values():
         if task.attempt and not state.attempts[task.attempt].stopping:
-            grace_s = state.task_of(run, state.attempts[task.attempt].task).grace.total_seconds()
-            yield StopAttempt(at=state.at, reason=reason, attempt=task.attempt, why="cancel", grace_s=grace_s)
+            yield stop(state, state.attempts[task.attempt], "cancel", reason)
     if any(task.attempt for task in run.tasks.values()):
         return
     backlog = state.backlogs.get(run.of)
-    if run.skip_items and run.automatic and run.phase == "waiting" and backlog:
+    # A waiting run would have taken what is pending, unless its items were set aside for it.
+    if run.skip_items and run.automatic and run.phase == "waiting" and backlog and not run.aside:
         yield EndItems(
             at=state.at,
             reason=reason,
@@ -122,11 +130,6 @@ def _cancel(state: State, run: Run) -> Iterator[AnyDecision]:
         )
     become: Fate = "pending" if run.ending == "overlap" else "skipped" if run.skip_items else "kept"
     yield from end_badly(state, run, "cancelled", become, reason, "")
-
-
-def done(state: State, run: Run, reason: Reason) -> FinishRun:
-    """The decision that ends a run well."""
-    return FinishRun(at=state.at, reason=reason, run=run.run, phase="succeeded", items_become="done")
 
 
 def end_badly(
@@ -177,21 +180,6 @@ def end_badly(
         )
 
 
-def to_confirm(state: State, run: Run) -> dict[int, timedelta]:
-    """Items of this run's changes that sync subscribers have yet to deal with -> how long that may take."""
-    found: dict[int, timedelta] = {}
-    for asset in run.published:
-        for name, _, _ in state.plan.subscribers.get(f"asset:{asset}", ()):
-            trigger = state.plan.pipelines[name].trigger
-            if trigger is None or trigger.delivery.pattern != "sync" or trigger.delivery.until == "accepted":
-                continue
-            for lane in state.waiting_lanes.get(name, {}):
-                for item in state.backlogs[lane].items:
-                    if item.confirms == run.run:
-                        found[item.number] = trigger.delivery.timeout
-    return found
-
-
 # Publication.
 
 
@@ -207,8 +195,7 @@ def _publish_tasks(state: State, run: Run, pipeline: Pipeline) -> Iterator[AnyDe
             if other.tool == "check" and any(after.task == name and after.on == "success" for after in other.after)
         ]
         if all(run.tasks[check].phase == "done" for check in checks):
-            task.published = True
-            yield from _publish_writes(state, run, declared.writes, task.reports)
+            yield from _publish_writes(state, run, declared.writes, task.reports, task=name)
 
 
 def _clash(state: State, run: Run, pipeline: Pipeline, reports: Sequence[Report]) -> Reason | None:
@@ -231,7 +218,7 @@ def _publish_run(state: State, run: Run, pipeline: Pipeline, reports: Sequence[R
 
 
 def _publish_writes(
-    state: State, run: Run, assets: Sequence[str], reports: Sequence[Report]
+    state: State, run: Run, assets: Sequence[str], reports: Sequence[Report], *, task: str = ""
 ) -> Iterator[AnyDecision]:
     for asset in assets:
         # The last report of a partition counts; without any there is one implicit version.
@@ -239,7 +226,14 @@ def _publish_writes(
         chosen = tuple(latest.values()) or (Report(asset=asset),)
         reason = Reason("written", {"run": run.run, "reported": bool(latest)})
         yield from publish(
-            state, chosen, by=run.run, partition=run.partition, pins=run.pins, hops=run.hops, reason=reason
+            state,
+            chosen,
+            by=run.run,
+            task=task,
+            partition=run.partition,
+            pins=run.pins,
+            hops=run.hops,
+            reason=reason,
         )
 
 
@@ -248,9 +242,10 @@ def publish(
     reports: Sequence[Report],
     *,
     by: str,
-    partition: str,
-    pins: tuple[Pin, ...],
-    hops: int,
+    task: str = "",
+    partition: str = "",
+    pins: tuple[Pin, ...] = (),
+    hops: int = 0,
     reason: Reason,
 ) -> Iterator[AnyDecision]:
     """Make reported versions current, or confirm the current ones where nothing changed."""
@@ -259,7 +254,8 @@ def publish(
         current = state.asset(report.asset, place)
         if report.expect is not None and report.expect != current.seq:
             figures = {"expected": report.expect, "found": current.seq}
-            yield RefuseReport(at=state.at, reason=Reason("clash", figures), asset=report.asset, by=by)
+            refusal = Reason("clash", figures)
+            yield RefuseReport(at=state.at, reason=refusal, asset=report.asset, by=by, task=task)
         elif report.unchanged and current.seq:
             yield ConfirmAsset(
                 at=state.at,
@@ -268,6 +264,7 @@ def publish(
                 partition=place,
                 seq=current.seq,
                 by=by,
+                task=task,
                 pins=pins,
             )
         else:
@@ -282,6 +279,7 @@ def publish(
                 data_through=report.data_through,
                 pins=pins,
                 by=by,
+                task=task,
                 hops=hops,
             )
 

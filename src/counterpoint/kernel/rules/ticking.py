@@ -10,13 +10,14 @@ from counterpoint.kernel.decisions import AdvanceClock, AnyDecision, Deliver, Re
 from counterpoint.kernel.events import AnyEvent, Change
 from counterpoint.kernel.rules.delivering import items_for
 from counterpoint.kernel.state import State
-from counterpoint.model.calendar import next_tick
+from counterpoint.model.calendar import next_tick, ticks_between
+from counterpoint.model.plan import subject_of
 from counterpoint.model.trigger import Clock, Cron, Every
 
 #: A tick that is noticed later than this was missed: nothing could run then.
 PUNCTUAL = timedelta(minutes=1)
-#: More missed ticks than this are not counted out one by one.
-MOST = 10_000
+#: More missed ticks than this are not made up for.
+MOST_TICKS = 10_000
 
 
 def tick(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
@@ -29,47 +30,33 @@ def tick(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
             continue
         clock = declared.trigger.sources[source]
         if isinstance(clock, Cron | Every):
-            yield from _deal_with(state, pipeline, source, clock, _due(clock, cursor, state.wall))
+            yield from _deal_with(state, pipeline, source, clock, cursor)
 
 
-def _due(clock: Clock, cursor: datetime, wall: datetime) -> list[datetime]:
-    ticks: list[datetime] = []
-    moment = next_tick(clock, cursor)
-    while moment is not None and moment <= wall and len(ticks) < MOST:
-        ticks.append(moment)
-        moment = next_tick(clock, moment)
-    return ticks
-
-
-def _deal_with(
-    state: State, pipeline: str, source: int, clock: Clock, ticks: list[datetime]
-) -> Iterator[AnyDecision]:
-    if not ticks:
-        return
-    match clock.catchup:
-        case "all":
-            kept = ticks
-        case "latest":
-            kept = ticks[-1:]
-        case "none":
-            kept = [moment for moment in ticks[-1:] if state.wall - moment <= PUNCTUAL]
-    skipped = ticks[: len(ticks) - len(kept)]
+def _deal_with(state: State, pipeline: str, source: int, clock: Clock, cursor: datetime) -> Iterator[AnyDecision]:
+    most = MOST_TICKS if clock.catchup == "all" else 1
+    count, newest = ticks_between(clock, cursor, state.wall, most + 1)
+    kept = newest[-most:]
+    if clock.catchup == "none":
+        kept = [moment for moment in kept if state.wall - moment <= PUNCTUAL]
+    skipped = count - len(kept)
     if skipped:
         yield SkipTicks(
             at=state.at,
-            reason=Reason("missed", {"catchup": clock.catchup, "count": len(skipped)}),
+            reason=Reason("missed", {"catchup": clock.catchup, "count": skipped}),
             pipeline=pipeline,
             source=source,
-            count=len(skipped),
-            first=skipped[0],
-            last=skipped[-1],
+            count=skipped,
+            first=next_tick(clock, cursor) or cursor,
+            last=newest[-len(kept) - 1],
         )
     for moment in kept:
         change = Change(
             number=state.changes + 1,
-            subject=f"tick:{pipeline}:{source}",
+            subject=subject_of(clock, pipeline),
             source=f"/counterpoint/{state.plan.name}",
-            id=f"{pipeline}/{source}@{moment.isoformat()}",
+            # The number, because a tick comes again after the wall clock was put back.
+            id=f"{pipeline}@{moment.isoformat()}/{state.changes + 1}",
             type="counterpoint.tick",
             time=moment,
             data={"pipeline": pipeline, "scheduled": moment.isoformat()},

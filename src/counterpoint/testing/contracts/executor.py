@@ -93,17 +93,11 @@ class Session:
 
     async def place(self, attempt: str, *argv: str, look: int = 0, **fields: Any) -> None:
         """Place an attempt; `fields` are of Invocation, or of Placement."""
-        of_placement = {name: fields.pop(name) for name in ("events", "inputs", "checkpoint") if name in fields}
+        given = {name: fields.pop(name) for name in ("events", "inputs", "checkpoint") if name in fields}
         invocation = Invocation(argv=argv, folder=fields.pop("folder", str(self._folder)), **fields)
+        log = f"{attempt.replace('/', '_')}.log"
         await self.executor.place(
-            self.host,
-            Placement(
-                attempt=attempt,
-                look=look,
-                invocation=invocation,
-                log=f"{attempt.replace('/', '_')}.log",
-                **of_placement,
-            ),
+            self.host, Placement(attempt=attempt, look=look, invocation=invocation, log=log, **given)
         )
 
     async def run(self, attempt: str, *argv: str, **fields: Any) -> Ended:
@@ -130,7 +124,7 @@ def is_running(pid: int) -> bool:
 async def until(holds: Callable[[], bool], *, within_s: float = 10) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(within_s):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.01)
 
 
@@ -204,7 +198,8 @@ class ExecutorContract:
         script = (
             'echo \'{"kind": "checkpoint", "name": "half"}\' >> $COUNTERPOINT_OUTPUT;'
             "until [ -e go ]; do sleep 0.02; done;"
-            'echo not json >> $COUNTERPOINT_OUTPUT; echo \'{"kind": "asset", "asset": "x"}\' >> $COUNTERPOINT_OUTPUT'
+            "echo not json >> $COUNTERPOINT_OUTPUT;"
+            'echo \'{"kind": "asset", "asset": "x"}\' >> $COUNTERPOINT_OUTPUT'
         )
         await session.place("a", "sh", "-c", script)
 

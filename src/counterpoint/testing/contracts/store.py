@@ -283,6 +283,8 @@ class StoreContract:
     ) -> None:
         epoch = await store.lead()
         bystander = another()
+        with pytest.raises(LeadershipLost):
+            await bystander.lead(wait=False)
 
         with pytest.raises(LeadershipLost):
             await bystander.append(Transaction(epoch, facts(1, 1)))
@@ -477,6 +479,7 @@ class StoreContract:
         assert await rows_of(store, "runs", pipeline="build") == [rows[1], rows[0]]
         assert await rows_of(store, "runs", pipeline="build", phase="failed") == [rows[0]]
         assert await rows_of(store, "items", change=40) == [rows[3]]
+        assert await rows_of(store, "items", change="40") == [rows[3]]
         assert await rows_of(store, "items", change=41) == []
 
     @pytest.mark.parametrize(("table", "field"), [(table, field) for table in FILTERS for field in FILTERS[table]])
@@ -489,6 +492,8 @@ class StoreContract:
     async def test_a_filter_that_there_is_not_is_a_mistake(self, store: StoreAndHistory) -> None:
         with pytest.raises(Mistake, match="pipeline, phase, key, partition"):
             await store.page("runs", where={"document": "x"})
+        with pytest.raises(Mistake, match="a number"):
+            await store.page("items", where={"change": "x"})
         with pytest.raises(NotFound, match="did you mean 'runs'"):
             await store.row("run", "build#1")
 
@@ -503,6 +508,8 @@ class StoreContract:
             await store.save(Snapshot(seq, 2, body + str(seq).encode()), epoch=epoch)
 
         assert await store.load() == Snapshot(9, 2, body + b"9")
+        assert await store.load(skip=1) == Snapshot(6, 2, body + b"6")
+        assert await store.load(skip=2) is None
 
     async def test_a_snapshot_of_the_same_place_replaces_the_one_before(self, store: StoreAndHistory) -> None:
         epoch = await store.lead()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import sqlite3
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from counterpoint.adapters.stores.sqlite import SqliteStore
-from counterpoint.errors import Conflict, StoreUnavailable
+from counterpoint.errors import Conflict, StoreError, StoreUnavailable
 from counterpoint.ports.store import Snapshot, StoredFact, Transaction
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -140,3 +141,25 @@ async def test_what_one_process_commits_another_sees(store: SqliteStore) -> None
 
     assert list(await beside.read()) == [fact]
     await beside.close()
+
+
+async def test_text_that_is_no_text_refuses_the_whole_transaction(store: SqliteStore) -> None:
+    epoch = await store.lead()
+
+    with pytest.raises(StoreError):
+        await store.append(
+            Transaction(epoch, [StoredFact(1, NOON, "Woke", b""), StoredFact(2, NOON, "\ud800", b"")])
+        )
+
+    assert list(await store.read()) == []
+
+
+async def test_many_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        stores = [SqliteStore(tmp_path / str(number) / "store.db") for _ in range(6)]
+
+        found = await asyncio.gather(*(store.read() for store in stores))
+
+        assert [list(facts) for facts in found] == [[]] * len(stores)
+        for store in stores:
+            await store.close()

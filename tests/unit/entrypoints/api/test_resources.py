@@ -114,7 +114,8 @@ async def test_a_plan_is_declared_or_only_compared(client: Any, service: Any) ->
     assert (arguments["dry_run"], arguments["commit"]) == (True, "abc")
 
 
-async def test_why_takes_names_with_any_character(client: Any) -> None:
+async def test_why_takes_runs_as_they_may_be_written(client: Any) -> None:
+    assert (await client.get("/api/v1/why/load/4")).json()["subject"] == "load#4"
     assert (await client.get("/api/v1/why/load%234")).json()["subject"] == "load#4"
     assert (await client.get("/api/v1/why/nothing")).status_code == 404
 
@@ -175,6 +176,8 @@ async def test_errors_are_told_with_a_status_a_code_and_a_remedy(
         ("GET", "/api/v1/runs?limit=0", None, 400, "bad-query"),
         ("GET", "/api/v1/runs?limit=5000", None, 400, "bad-query"),
         ("GET", "/api/v1/runs?pipline=load", None, 400, "bad-query"),
+        ("GET", "/api/v1/runs?pipeline=lo%00ad", None, 400, "bad-query"),
+        ("GET", "/api/v1/runs/lo%00ad/1", None, 400, "bad-query"),
         ("POST", "/api/v1/pipelines/load/run", {"parms": {}}, 400, "bad-body"),
         ("POST", "/api/v1/pipelines/load/run", {"params": []}, 400, "bad-body"),
         ("POST", "/api/v1/pipelines/load/run", [], 400, "bad-body"),

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from counterpoint.errors import StoreUnavailable
+
 
 @pytest.fixture
 def open_stream(server: Any) -> Iterator[Any]:
@@ -97,3 +99,17 @@ def test_open_streams_end_when_the_server_closes(server: Any, open_stream: Any) 
     server.stop()
 
     assert b"data" not in response.read()
+
+
+def test_a_stream_ends_when_the_store_fails_so_that_its_reader_comes_back(
+    service: Any, open_stream: Any, make_message: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stream(*, after: int | None = None) -> Any:
+        yield make_message(1)
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(service, "stream", stream)
+
+    blocks = open_stream("/api/v1/stream").read().split(b"\n\n")
+
+    assert [block.split(b"\n")[0] for block in blocks] == [b"retry: 1000", b"id: 1", b""]

@@ -17,7 +17,7 @@ def test_status_in_a_pipe_is_plain_aligned_text(typed: Any, server: Any) -> None
     header, load, marts = done.out.splitlines()[3:6]
     assert header.index("STATE") == load.index("running") == marts.index("paused")
     assert "anna paused it: a migration" in marts
-    assert "3 since 9m, 1 dead" in marts
+    assert "3 for 9m, 1 dead" in marts
     assert "load#3 succeeded 5m ago" in load
     assert "! the clock on the wall was set back by 40 s" in done.out
     assert "etl   1/2  load#4/load/1  marts#2" in done.out
@@ -53,7 +53,7 @@ def test_show_tells_a_run_s_tasks_and_cause(typed: Any, server: Any, service: An
 
     done = typed("show", "load#1")
 
-    assert done.out.startswith("load#1  succeeded  3s")
+    assert done.out.startswith("load#1  succeeded  in 3s, ")
     assert "raw.orders was published" in done.out
 
 
@@ -66,11 +66,11 @@ def test_a_run_s_name_may_be_written_with_a_slash(
     assert typed("show", name).code == 0
 
 
-def test_why_tells_blockers_what_frees_them_and_causes(typed: Any, server: Any) -> None:
+def test_why_tells_what_is_waited_for_until_when_and_its_causes(typed: Any, server: Any) -> None:
     out = typed("why", "marts").out
 
-    assert "waits for  pool etl  2 of 2 slots are used (held by load#1)" in out
-    assert "freed by   load#1 ends" in out
+    assert "waits for  pool etl  2 of 2 slots are used; held by load#1" in out
+    assert "until      load#1 ends" in out
     assert "because    load#1  raw.orders was published" in out
 
 

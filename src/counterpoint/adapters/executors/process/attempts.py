@@ -21,7 +21,7 @@ from counterpoint.adapters.executors.process.functions import Functions
 from counterpoint.adapters.executors.process.masking import Mask
 from counterpoint.adapters.executors.process.memory import LOOK_EVERY_S, Limit, Limits, under_limit
 from counterpoint.adapters.executors.process.output import Output
-from counterpoint.adapters.executors.process.spool import Entry, Spool, claim, entry_name
+from counterpoint.adapters.executors.process.spool import Entry, Spool, entry_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Attempts:
             self._report(_report_of_end(_Attempt(entry), failure="error", detail=detail))
             return
         attempt = _Attempt(entry)
-        self._by_id[entry.folder] = attempt
+        self._by_id[entry.name] = attempt
         try:
             self._start(attempt, message)
         except _Refused as refusal:
@@ -144,7 +144,7 @@ class Attempts:
         env = self._prepare(attempt, message)
         self._open_log(attempt, message["log"])
         if message["memory"]:
-            attempt.limit = self._limits.limit(os.path.basename(attempt.entry.folder), message["memory"])
+            attempt.limit = self._limits.limit(attempt.entry.name, message["memory"])
             if not attempt.limit.join:
                 self._watch_memory()
         if message["function"]:
@@ -170,7 +170,7 @@ class Attempts:
         self._by_pid[process.pid] = attempt
         self._close_log(attempt)
         found = processes.look_up(process.pid)
-        claim(attempt.entry.claim_path(), process.pid, found.started if found else 0, self._boot)
+        attempt.entry.claim(f"claim 1 {process.pid} {found.started if found else 0} {self._boot}")
 
     def _prepare(self, attempt: _Attempt, message: dict[str, Any]) -> dict[str, str]:
         """Write what the task reads; its environment."""
@@ -190,10 +190,9 @@ class Attempts:
         env["PATH"] = f"{own}:{env.get('PATH', os.defpath)}"
         env["COUNTERPOINT_OUTPUT"] = entry.output
         for name in ("events", "inputs"):
-            said = message[name] != "[]"
-            env[f"COUNTERPOINT_{name.upper()}"] = (
-                entry.write(name, message[name].encode()) if said else self._nothing
-            )
+            content = message[name]
+            path = entry.write(name, content.encode()) if content != "[]" else self._nothing
+            env[f"COUNTERPOINT_{name.upper()}"] = path
         if message["checkpoint"] is not None:
             env["COUNTERPOINT_CHECKPOINT"] = entry.write("checkpoint", message["checkpoint"].encode())
         if secrets:
@@ -202,7 +201,7 @@ class Attempts:
         return env
 
     def _open_log(self, attempt: _Attempt, name: str) -> None:
-        name = name or f"{entry_name(*attempt.entry.key)}.log"
+        name = name or f"{attempt.entry.name}.log"
         attempt.log = os.path.normpath(os.path.join(self._logs, name))
         if not attempt.log.startswith(os.path.join(self._logs, "")):
             raise _Refused(f"a log below the host's log folder was expected, {name!r} was found")
@@ -216,7 +215,7 @@ class Attempts:
         if attempt.mask:
             # A named pipe, because a fork of a warm process can open it by itself. Opened for reading and
             # writing, it has no end of file before its time; what is in it is read when the attempt has ended.
-            pipe = attempt.entry.path("log")
+            pipe = attempt.entry.part("log")
             os.mkfifo(pipe, 0o600)
             attempt.pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
             os.close(log)
@@ -230,14 +229,17 @@ class Attempts:
 
     def _copy_log(self, attempt: _Attempt, *, at_end: bool = False) -> None:
         assert attempt.pipe is not None and attempt.mask is not None
-        with open(attempt.log, "ab", buffering=0) as log, suppress(BlockingIOError):
+        masked = []
+        with suppress(BlockingIOError):
             while True:
-                log.write(attempt.mask.stream(os.read(attempt.pipe, _LOG_CHUNK_BYTES)))
+                masked.append(attempt.mask.stream(os.read(attempt.pipe, _LOG_CHUNK_BYTES)))
                 if not at_end:
-                    return  # the loop says when there is more; others get their turn
+                    break  # the loop says when there is more; others get their turn
         if at_end:
-            with open(attempt.log, "ab", buffering=0) as log:
-                log.write(attempt.mask.rest())
+            masked.append(attempt.mask.rest())
+        # What a full disk does not take is not worth an attempt, and the pipe must not fill up.
+        with suppress(OSError), open(attempt.log, "ab", buffering=0) as log:
+            log.write(b"".join(masked))
 
     # --- Python functions (`functions.Calls`)
 
@@ -248,17 +250,17 @@ class Attempts:
         if not os.path.isdir(folder):
             raise _Refused(_no_folder(folder))
         request = {
-            "id": entry.folder,
+            "id": entry.name,
             "function": message["function"],
             "arguments": message["arguments"],
             "env": env,
             "folder": folder,
-            "log": entry.path("log") if attempt.mask else attempt.log,
+            "log": entry.part("log") if attempt.mask else attempt.log,
             "output": entry.output,
-            "claim": entry.claim_path(),
+            "entry": entry.path,
+            "round": 1,
             "boot": self._boot,
             "join": attempt.limit.join if attempt.limit else "",
-            "preload": True,
         }
         try:
             self._functions.call(request, python=message["python"], paths=tuple(message["paths"]))
@@ -283,7 +285,8 @@ class Attempts:
     def orphaned(self, request: dict[str, Any], python: str, paths: tuple[str, ...]) -> None:
         """See `functions.Calls`."""
         attempt = self._by_id[request["id"]]
-        if not claim(request["claim"], os.getpid(), 0, ""):  # a claim of ours is one that no fork can make
+        # The dead process may have forked without having said so: a claim of our own stops a fork, or shows it.
+        if not attempt.entry.claim(f"claim {request['round']} 0 0 -"):
             [(pid, _, _)] = attempt.entry.claimed_by()[-1:]
             self.started(request["id"], pid)
             if not processes.is_child(pid):
@@ -291,10 +294,10 @@ class Attempts:
         elif attempt.is_killed:
             attempt.detail = "it was stopped before its function was called"
             self._finish(attempt)
-        elif request["preload"]:
-            # Without importing anything beforehand: if that is what killed it, only the guilty call dies of it.
-            again = {**request, "claim": attempt.entry.claim_path(again=True), "preload": False}
-            self._functions.call(again, python=python, paths=paths)
+        elif request["round"] == 1:
+            # Once more, and now the fork does the importing: if that is what killed the warm process, only
+            # the guilty call dies of it.
+            self._functions.call({**request, "round": 2}, python=python, paths=paths)
         else:
             attempt.detail = f"the warm process of {python} ended before it called the function; see host.log"
             self._finish(attempt)
@@ -336,10 +339,10 @@ class Attempts:
         processes.send(signal.SIGCONT, found)  # one that is stopped would not hear it
 
     def _kill(self, attempt: _Attempt) -> None:
-        if attempt.entry.folder in self._by_id:
+        if attempt.entry.name in self._by_id:
             attempt.is_killed = True
             if attempt.pid is None:
-                self._functions.kill(attempt.entry.folder)
+                self._functions.kill(attempt.entry.name)
             # What is forked while the others are killed is found when the main process has ended.
             self._signal(attempt, signal.SIGKILL)
 
@@ -396,7 +399,7 @@ class Attempts:
         )
         with suppress(OSError):  # a full disk: it is reported all the same, and kept by nobody
             attempt.entry.keep_end(line)
-        del self._by_id[attempt.entry.folder]
+        del self._by_id[attempt.entry.name]
         self._report(line)
         if attempt.limit:
             attempt.limit.release()
@@ -429,7 +432,7 @@ class Attempts:
 
     def running(self, attempt: str, look: int) -> bool:
         """Whether an attempt has no end yet."""
-        return any(running.entry.key == (attempt, look) for running in self._by_id.values())
+        return entry_name(attempt, look) in self._by_id
 
     def _read(self, attempt: _Attempt, *, at_end: bool = False) -> None:
         with suppress(OSError):

@@ -39,7 +39,8 @@ async def start(folder: Path, *, idle_s: float, secrets: Sequence[str]) -> None:
     Raises:
         HostUnreachable: it could not start; the text says why.
     """
-    command = [sys.executable, "-m", _PROGRAM, "--folder", str(folder), "--idle-s", str(idle_s)]
+    # -P: what lies in the folder where the engine was started must not be taken for a module of ours.
+    command = [sys.executable, "-P", "-m", _PROGRAM, "--folder", str(folder), "--idle-s", str(idle_s)]
     command += [part for source in secrets for part in ("--secrets", source)]
     ended = await asyncio.to_thread(_run, command)
     if ended.returncode not in (0, TAKEN):

@@ -1,15 +1,18 @@
-"""The spool: one folder an attempt, from before it starts until its end is acknowledged.
+"""The spool: what is known of an attempt, from before it starts until its end is acknowledged.
 
-    spool/ATTEMPT[.LOOK]/
-        pid, pid.2   the process that claimed the attempt: number, start time, boot
-        output       what the task writes to COUNTERPOINT_OUTPUT
-        events, inputs, checkpoint
-                     what the task reads; left out where there is nothing to say
-        log          a pipe, where secrets must be masked in what the task prints
-        end          the report of its end, as the line that is sent
+    ATTEMPT[.LOOK]             the entry: made exclusively, so an attempt starts at most once
+    ATTEMPT[.LOOK]~output      what the task writes to COUNTERPOINT_OUTPUT
+    ATTEMPT[.LOOK]~events, ~inputs, ~checkpoint
+                               what the task reads; left out where there is nothing to say
+    ATTEMPT[.LOOK]~log         a pipe, where secrets must be masked in what the task prints
 
-Making the folder is what starts an attempt at most once: it exists or it does not. Nothing is
-synced to the disk: a power cut ends the processes too, and the boot id tells.
+An entry is a file of lines that is only appended to. A claim is `claim ROUND PID START_TIME BOOT`, written by
+the process that is about to carry the attempt out; the first claim of a round counts, any other must not
+go on; PID 0 is the host's own claim, so that nobody else can make one. The last line is the report of the
+end, as it is sent; a line without a line break was not finished.
+
+One small file an attempt: where file systems are slow it is making files that is slow. Nothing is synced to
+the disk: a power cut ends the processes too, and the boot id tells.
 """
 
 from __future__ import annotations
@@ -25,17 +28,17 @@ if TYPE_CHECKING:
 
     Key: TypeAlias = tuple[str, int]
 
-_CLAIMS = ("pid", "pid.2")
+_PARTS = ("output", "events", "inputs", "checkpoint", "log")
 
 
 class Entry:
-    """The folder of one attempt (and look)."""
+    """What the spool has of one attempt (and look)."""
 
-    __slots__ = ("attempt", "folder", "look")
+    __slots__ = ("attempt", "look", "path")
 
     def __init__(self, spool: str, attempt: str, look: int) -> None:
         self.attempt, self.look = attempt, look
-        self.folder = os.path.join(spool, entry_name(attempt, look))
+        self.path = os.path.join(spool, entry_name(attempt, look))
 
     @property
     def key(self) -> Key:
@@ -43,42 +46,52 @@ class Entry:
         return self.attempt, self.look
 
     @property
+    def name(self) -> str:
+        """Its file name, which is unique in the spool."""
+        return os.path.basename(self.path)
+
+    @property
     def output(self) -> str:
         """The file of the attempt's reports; also the marker of its processes."""
-        return self.path("output")
+        return self.part("output")
 
-    def path(self, name: str) -> str:
-        """The path of one of its files."""
-        return os.path.join(self.folder, name)
+    def part(self, name: str) -> str:
+        """The path of one of the files beside it."""
+        return f"{self.path}~{name}"
 
     def write(self, name: str, content: bytes) -> str:
-        """Write one of its files; the path."""
-        path = self.path(name)
-        _write(path, content, os.O_TRUNC)
+        """Write one of the files beside it; its path."""
+        path = self.part(name)
+        _write(path, content, os.O_CREAT | os.O_TRUNC)
         return path
 
-    def claim_path(self, *, again: bool = False) -> str:
-        """Where the process that carries the attempt out writes who it is, before anything else."""
-        return self.path(_CLAIMS[again])
+    def claim(self, line: str) -> bool:
+        """Append a claim; whether it counts."""
+        _write(self.path, line.encode() + b"\n", os.O_APPEND)
+        round_ = line.split(" ", 2)[1]
+        return next(found for found in self._lines() if found.startswith(f"claim {round_} ")) == line
 
     def claimed_by(self) -> list[tuple[int, int, str]]:
-        """Who claimed the attempt: (pid, start time, boot)."""
-        found = []
-        for name in _CLAIMS:
-            with suppress(OSError, ValueError), open(self.path(name), encoding="ascii") as file:
-                pid, started, boot = file.read().split()
-                found.append((int(pid), int(started), boot))
-        return found
+        """The processes that claimed the attempt: (pid, start time, boot), the first of each round."""
+        rounds: dict[str, tuple[int, int, str]] = {}
+        for line in self._lines():
+            if line.startswith("claim "):
+                _, round_, pid, started, boot = line.split(" ")
+                rounds.setdefault(round_, (int(pid), int(started), boot))
+        return [claim for claim in rounds.values() if claim[0]]
+
+    def keep_end(self, line: bytes) -> None:
+        """Keep the report of its end, after a line break in case a host was killed while it wrote one."""
+        _write(self.path, b"\n" + line, os.O_APPEND)
 
     def end(self) -> bytes | None:
         """The report of its end, as a line; None while there is none."""
-        with suppress(FileNotFoundError), open(self.path("end"), "rb") as file:
-            return file.read()
-        return None
+        last = self._lines()[-1:]
+        return last[0].encode() + b"\n" if last and last[0].startswith("{") else None
 
-    def keep_end(self, line: bytes) -> None:
-        """Keep the report of its end: all of it, or nothing."""
-        os.rename(self.write("end.new", line), self.path("end"))
+    def _lines(self) -> list[str]:
+        with open(self.path, "rb") as file:
+            return file.read().decode().split("\n")[:-1]
 
 
 class Spool:
@@ -95,26 +108,28 @@ class Spool:
             FileExistsError: there is one; the attempt must not be started.
         """
         entry = Entry(self._folder, attempt, look)
-        os.mkdir(entry.folder, mode=0o700)
+        _write(entry.path, b"", os.O_CREAT | os.O_EXCL)
         return entry
 
     def find(self, attempt: str, look: int) -> Entry | None:
         """The entry of an attempt; None where it was never received, or is acknowledged."""
         entry = Entry(self._folder, attempt, look)
-        return entry if os.path.isdir(entry.folder) else None
+        return entry if os.path.exists(entry.path) else None
 
     def __iter__(self) -> Iterator[Entry]:
-        for name in sorted(os.listdir(self._folder)):
+        with os.scandir(self._folder) as found:
+            # A task may have put things of its own here, beside its output.
+            names = sorted(each.name for each in found if "~" not in each.name and each.is_file())
+        for name in names:
             yield Entry(self._folder, *parse_entry_name(name))
 
     def remove(self, attempt: str, look: int) -> None:
-        """Forget an attempt whose end is acknowledged. One without an end stays."""
+        """Forget an attempt whose end is acknowledged."""
         entry = Entry(self._folder, attempt, look)
-        if os.path.exists(entry.path("end")):
-            # The end goes last: a host that dies in between finds an entry with an end, not a lost one.
-            for name in sorted(os.listdir(entry.folder), key="end".__eq__):
-                _remove(entry.path(name))
-            os.rmdir(entry.folder)
+        # The entry goes last: a host that dies in between still knows of the attempt.
+        for path in [*map(entry.part, _PARTS), entry.path]:
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def entry_name(attempt: str, look: int) -> str:
@@ -138,29 +153,11 @@ def parse_entry_name(name: str) -> Key:
     return attempt.decode(), int(look or 0)
 
 
-def claim(path: str, pid: int, started: int, boot: str) -> bool:
-    """Write who carries an attempt out; false if somebody else did before."""
-    try:
-        _write(path, f"{pid} {started} {boot}".encode(), os.O_EXCL)
-    except FileExistsError:
-        return False
-    return True
-
-
 def _write(path: str, content: bytes, how: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    fd = os.open(path, os.O_WRONLY | how, 0o600)
     try:
         view = memoryview(content)
         while view:
             view = view[os.write(fd, view) :]
     finally:
         os.close(fd)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except IsADirectoryError:  # the task made one
-        import shutil
-
-        shutil.rmtree(path, ignore_errors=True)

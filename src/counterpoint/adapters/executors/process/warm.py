@@ -5,9 +5,9 @@ its path and imports the standard library only. It has one thread and no event l
 
 Its standard input is a socket to the host; one JSON object a line. The host says:
 
-    {"id", "function", "arguments", "env", "folder", "log", "output", "claim", "boot", "join", "preload"}
+    {"id", "function", "arguments", "env", "folder", "log", "output", "join", "entry", "round", "boot"}
 
-and it answers, in this order:
+`join` is a cgroup's file or empty; `entry`, `round` and `boot` are for the claim (`spool.py`). It answers:
 
     {"stale": id}                               a source file changed since it was imported: ask a fresh one
     {"started": id, "pid"}                      or: the call runs in this process
@@ -44,7 +44,9 @@ OUT_OF_MEMORY = 137
 def main() -> None:
     """Serve the host until it hangs up."""
     # Its own folder came first on the path; a task's `client` or `host` must not be found there.
-    sys.path[:1] = sys.argv[1:]
+    if os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]
+    sys.path[:0] = sys.argv[1:]
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -68,7 +70,10 @@ def main() -> None:
             for end_ in _ends():
                 _say(control, end_)
         if control in ready:
-            received = control.recv(1 << 18)
+            try:
+                received = control.recv(1 << 18)
+            except ConnectionResetError:
+                return
             if not received:
                 return
             *lines, partial = (partial + received).split(b"\n")
@@ -77,7 +82,7 @@ def main() -> None:
                 if sources.changed():
                     _say(control, {"stale": request["id"]})
                     continue
-                call = sources.load(request["function"]) if request["preload"] else None
+                call = sources.load(request["function"]) if request["round"] == 1 else None
                 pid = os.fork()
                 if pid == 0:
                     os._exit(_child(request, call, (control.fileno(), woken, wakeup)))
@@ -166,7 +171,7 @@ def _child(request: dict[str, Any], call: Call | None, not_ours: tuple[int, ...]
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for fd in not_ours:
         os.close(fd)
-    if not _claim(request["claim"], request["boot"]):
+    if not _claim(request):
         return 0  # another fork of this call was first, or the host gave the call up
     try:
         log = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
@@ -195,18 +200,19 @@ def _child(request: dict[str, Any], call: Call | None, not_ours: tuple[int, ...]
     return _leave(code)
 
 
-def _claim(path: str, boot: str) -> bool:
+def _claim(request: dict[str, Any]) -> bool:
+    """Write into the spool who carries the attempt out (`spool.py`); whether this process may."""
     # Before anything of the task runs: a host that starts after ours was killed must find this process.
-    fd = os.open("/proc/self/stat", os.O_RDONLY)
-    started = os.read(fd, 4096).rpartition(b") ")[2].split()[19].decode()
-    os.close(fd)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError:
-        return False
-    os.write(fd, f"{os.getpid()} {started} {boot}".encode())
-    os.close(fd)
-    return True
+    stat = os.open("/proc/self/stat", os.O_RDONLY)
+    started = os.read(stat, 4096).rpartition(b") ")[2].split()[19].decode()
+    os.close(stat)
+    start = f"claim {request['round']} ".encode()
+    line = start + f"{os.getpid()} {started} {request['boot']}\n".encode()
+    entry = os.open(request["entry"], os.O_RDWR | os.O_APPEND)
+    os.write(entry, line)
+    lines = os.pread(entry, 4096, 0).splitlines(keepends=True)
+    os.close(entry)
+    return next(found for found in lines if found.startswith(start)) == line
 
 
 def _find(name: str) -> Call:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ _NODES_MAX = 200
 def run(arguments: dict[str, Any]) -> None:
     """Invoke dbt and tell what became of each node.
 
-    The invocation writes into the attempt's own folder, so that runs of one project do not get in
-    each other's way; only the parsed project is kept in the project's `target/`, to parse faster.
+    The invocation writes into a folder of its own, so that runs of one project do not get in each
+    other's way; only the parsed project is kept in the project's `target/`, to parse faster.
     """
     if dbtRunner is None:
         raise MissingExtra("dbt", "dbt")
@@ -42,12 +43,13 @@ def run(arguments: dict[str, Any]) -> None:
     project = Path(spec["project"]).absolute()
     if not (project / "dbt_project.yml").is_file():
         raise Failed(f"a dbt project was expected at {spec['project']!r}, no dbt_project.yml was found")
-    target = Path(os.environ["COUNTERPOINT_OUTPUT"]).absolute().parent / "dbt-target"
-    words = _words(Values(arguments).fill(spec), project, target)
-    outcome = dbtRunner(callbacks=[_Progress()]).invoke(words)
-    _keep_parsed(target, project)
-    document = _read(target / "run_results.json")
-    nodes = _read(target / "manifest.json").get("nodes", {})
+    with tempfile.TemporaryDirectory(prefix="counterpoint-dbt-") as folder:
+        target = Path(folder)
+        words = _words(Values(arguments).fill(spec), project, target)
+        outcome = dbtRunner(callbacks=[_Progress()]).invoke(words)
+        _keep_parsed(target, project)
+        document = _read(target / "run_results.json")
+        nodes = _read(target / "manifest.json").get("nodes", {})
     results = document.get("results", [])
     if results:
         _tell_results(results, document["metadata"])

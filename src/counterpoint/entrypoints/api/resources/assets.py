@@ -43,7 +43,7 @@ class VersionReport(Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
 @routes.get("/assets")
 async def list_assets(call: Call) -> list[AssetStatus]:
     """Every asset with its current version, one for each partition."""
-    return call.service.status().assets
+    return (await call.service.status()).assets
 
 
 @routes.get("/assets/{name}/versions")

@@ -17,7 +17,7 @@ routes = Endpoints("/api/v1")
 @routes.get("/status")
 async def get_status(call: Call) -> Status:
     """Everything now: pipelines, pools, assets, hosts and notices."""
-    return call.service.status()
+    return await call.service.status()
 
 
 @routes.get("/plan")
@@ -42,13 +42,13 @@ async def declare_plan(call: Call, query: DeclareQuery, body: Plan) -> Declared:
 @routes.get("/pools")
 async def list_pools(call: Call) -> list[PoolStatus]:
     """Every pool with its use, its holders and who waits for it."""
-    return call.service.status().pools
+    return (await call.service.status()).pools
 
 
-@routes.get("/why/{name:path}")
+@routes.get("/why/{name:run}")
 async def explain(call: Call, name: str) -> Explanation:
     """Why a run, a pipeline, an asset or a pool is as it is, and what would change that."""
-    return call.service.explain(name)
+    return await call.service.explain(name)
 
 
 class JournalQuery(Struct, kw_only=True):

@@ -65,14 +65,14 @@ class Count(Struct, kw_only=True):
 @routes.get("/pipelines")
 async def list_pipelines(call: Call) -> list[PipelineStatus]:
     """Every pipeline, with its state and the reason for it."""
-    return call.service.status().pipelines
+    return (await call.service.status()).pipelines
 
 
 @routes.get("/pipelines/{name}")
 async def get_pipeline(call: Call, name: str) -> PipelineView:
     """One pipeline: its state, and how it is declared."""
     declared = _declared(call, name)
-    status = next(status for status in call.service.status().pipelines if status.name == name)
+    status = next(status for status in (await call.service.status()).pipelines if status.name == name)
     return PipelineView(status=status, declared=declared)
 
 

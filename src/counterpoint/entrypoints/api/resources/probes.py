@@ -36,7 +36,7 @@ async def is_ready(call: Call) -> Response:
 @routes.get("/metrics", media="text/plain", answers=str)
 async def get_metrics(call: Call) -> Response:
     """Figures in the text format of Prometheus."""
-    lines = _metrics(call.service.status(), ready=call.service.ready)
+    lines = _metrics(await call.service.status(), ready=call.service.ready)
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

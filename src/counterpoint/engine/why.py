@@ -1,0 +1,163 @@
+"""Why anything is as it is: State for what is going on, history for what has ended and what led to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from counterpoint.engine.service import Explanation
+from counterpoint.engine.status import pool_status
+from counterpoint.errors import unknown_name
+from counterpoint.kernel.decisions import Reason
+from counterpoint.kernel.explain import Why, holders_of, say, why_pipeline, why_run
+from counterpoint.kernel.state import Run, State
+from counterpoint.model.quantity import format_duration
+from counterpoint.ports.store import History, RunRow
+
+#: Links of a chain of causes that are followed back.
+MOST_CAUSES = 20
+
+
+async def explain(state: State, history: History, name: str) -> Explanation:
+    """Why a run, a pipeline, an asset or a pool is as it is.
+
+    Raises:
+        NotFound: there is nothing of that name.
+    """
+    if name in state.runs:
+        run = state.runs[name]
+        return _explanation(name, why_run(state, run), await causes(history, run))
+    if name in state.plan.pipelines:
+        live = [state.runs[run] for run in state.live.get(name, {})]
+        chain = await causes(history, live[0]) if live else []
+        return _explanation(name, why_pipeline(state, state.plan.pipelines[name]), chain)
+    if name in state.plan.assets:
+        return _explanation(name, _why_asset(state, name), await _asset_causes(state, history, name))
+    if name in state.plan.pools:
+        return _explanation(name, _why_pool(state, name), [])
+    row = await history.row("runs", name)
+    if isinstance(row, RunRow):
+        run = msgspec.json.decode(row.document, type=Run)
+        return _explanation(name, _why_ended(run), await causes(history, run))
+    known = [*state.plan.pipelines, *state.plan.assets, *state.plan.pools, *state.runs]
+    raise unknown_name("run, pipeline, asset or pool", name, known, remedy="see `counterpoint status`")
+
+
+async def causes(history: History, run: Run) -> list[dict[str, Any]]:
+    """What led to a run, newest first: the changes it took, the runs that made them, and so on."""
+    chain: list[dict[str, Any]] = []
+    seen = {run.run}
+    current: Run | None = run
+    while current is not None and len(chain) < MOST_CAUSES:
+        if not current.items:
+            if current.by:
+                chain.append(
+                    {"what": f"{current.by} asked for {current.run}", "run": current.run, "at": current.created}
+                )
+            break
+        earlier = ""
+        numbers = sorted({item.change for item in current.items.values()}, reverse=True)
+        for row in await history.events(numbers[:5]):
+            envelope = msgspec.json.decode(row.envelope)
+            by = str(envelope.get("counterpointrun", ""))
+            chain.append(
+                {
+                    "what": f"{row.type} {row.id}",
+                    "change": row.number,
+                    "run": by,
+                    "for": current.run,
+                    "at": row.time,
+                }
+            )
+            earlier = earlier or by
+        if not earlier or earlier in seen:
+            break
+        seen.add(earlier)
+        before = await history.row("runs", earlier)
+        current = msgspec.json.decode(before.document, type=Run) if isinstance(before, RunRow) else None
+    return chain
+
+
+async def _asset_causes(state: State, history: History, name: str) -> list[dict[str, Any]]:
+    newest = max(
+        (asset for asset in state.assets.values() if asset.asset == name), key=lambda a: a.at, default=None
+    )
+    if newest is None or "#" not in newest.by:
+        return []
+    row = await history.row("runs", newest.by)
+    if not isinstance(row, RunRow):
+        return []
+    chain = await causes(history, msgspec.json.decode(row.document, type=Run))
+    return [{"what": f"{newest.by} published {name}", "run": newest.by, "at": newest.at}, *chain]
+
+
+def _why_ended(run: Run) -> Why:
+    """What became of a run, and how long it took."""
+    reason = msgspec.convert(run.reason, Reason) if run.reason.get("code") else Reason("unknown")
+    lines = [f"{run.run} {run.phase}: {say(reason)}."]
+    if run.admitted and run.ended:
+        waited, took = run.admitted - run.created, run.ended - run.admitted
+        lines.append(f"It waited {format_duration(waited)} and took {format_duration(took)}.")
+    for name, task in run.tasks.items():
+        if task.phase == "failed":
+            attempts = "1 attempt" if task.number == 1 else f"{task.number} attempts"
+            lines.append(
+                f"Task {name} failed after {attempts}: {task.failure}{', ' + task.detail if task.detail else ''}."
+            )
+        elif task.phase == "done" and task.number > 1:
+            lines.append(f"Task {name} took {task.number} attempts.")
+    frees = f"`counterpoint retry {run.run}` goes on from its failed tasks" if run.phase == "failed" else ""
+    return Why(run.phase, lines, [], frees)
+
+
+def _explanation(subject: str, why: Why, chain: list[dict[str, Any]]) -> Explanation:
+    return Explanation(
+        subject=subject,
+        state=why.state,
+        lines=why.lines,
+        blockers=[msgspec.to_builtins(blocker) for blocker in why.blockers],
+        frees=why.frees,
+        when=why.when,
+        causes=chain,
+    )
+
+
+def _why_asset(state: State, name: str) -> Why:
+    lines = []
+    partitions = [asset for asset in state.assets.values() if asset.asset == name]
+    for asset in partitions[:20]:
+        where = f"{name}/{asset.partition}" if asset.partition else name
+        if asset.seq:
+            lines.append(f"{where} is at version {asset.seq}, published by {asset.by} at {asset.at:%H:%M:%S} UTC.")
+        if asset.suspect:
+            lines.append(f"{where} is suspect: a writer in place failed since; automatic readers hold.")
+    if not partitions:
+        lines.append(f"{name} has no version yet.")
+    writers = state.plan.writers.get(name, ())
+    parts = [(writer, why_pipeline(state, state.plan.pipelines[writer])) for writer in writers]
+    for writer, part in parts:
+        lines += [f"Its writer {writer} is {part.state}: {line}" for line in part.lines[:2]]
+    if not writers:
+        lines.append(f"No pipeline writes {name}; its versions are reported from outside.")
+    suspect = any(asset.suspect for asset in partitions)
+    current = any(asset.seq for asset in partitions)
+    return Why(
+        "suspect" if suspect else "published" if current else "missing",
+        lines,
+        [blocker for _, part in parts for blocker in part.blockers],
+        next((part.frees for _, part in parts if part.frees), ""),
+        min((part.when for _, part in parts if part.when), default=None),
+    )
+
+
+def _why_pool(state: State, name: str) -> Why:
+    pool = pool_status(state, name)
+    holders = holders_of(state, f"pool:{name}")
+    held = ", ".join(f"{holder} ({amount})" for holder, amount in holders.items())
+    lines = [f"{pool.used} of {pool.slots} slots of {name} are held" + (f" by {held}." if held else ".")]
+    if pool.waiting:
+        lines.append(f"First in the queue for it: {', '.join(pool.waiting)}.")
+    if pool.reserved_for:
+        lines.append(f"What gets free is kept for {pool.reserved_for}, which was passed over too long.")
+    return Why("full" if pool.used >= pool.slots else "free", lines, [], "a holder ends" if pool.waiting else "")

@@ -1,0 +1,86 @@
+"""What survives the end of `up`: attempts, accepted events, the way to the server."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+SLOW = """\
+score: s
+pipelines:
+  slow:
+    run: sh -c 'echo begun >> begun.txt; sleep 2; echo done >> done.txt'
+"""
+
+
+def test_the_end_of_up_leaves_attempts_running_and_the_next_one_finds_them(project: Any) -> None:
+    project.score(SLOW)
+    server = project.up()
+    project.ask("run", "slow", "--no-wait")
+    project.until((project.folder / "begun.txt").exists)
+
+    assert project.end(server) < 5
+    project.until((project.folder / "done.txt").exists)
+    project.up()
+    project.until(lambda: project.phase("slow#1") == "succeeded")
+
+    assert (project.folder / "begun.txt").read_text() == "begun\n"
+
+
+def test_draining_waits_for_what_runs(project: Any) -> None:
+    project.score(SLOW)
+    server = project.up("--drain")
+    project.ask("run", "slow", "--no-wait")
+    project.until((project.folder / "begun.txt").exists)
+
+    project.end(server)
+
+    assert server.returncode == 0
+    assert (project.folder / "done.txt").exists()
+
+
+def test_a_second_up_stands_by_and_takes_over(project: Any) -> None:
+    project.score(SLOW)
+    first = project.up()
+    second = project.up(wait=False)
+    project.until(lambda: "standing by" in project.log())
+
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    project.until(lambda: project.serving() == second.pid, within_s=5)
+
+    assert project.type("run", "slow").returncode == 0
+
+
+def test_a_task_emits_with_its_own_token_and_may_do_nothing_else(project: Any) -> None:
+    project.score("""\
+score: s
+events: {order.placed: {}}
+pipelines:
+  shop:
+    run: >-
+      sh -c 'python -m counterpoint.entrypoints.cli.main emit order.placed total=3 &&
+      ! python -m counterpoint.entrypoints.cli.main pause shop'
+  book:
+    trigger: {event: order.placed}
+    run: sh -c 'cat "$COUNTERPOINT_EVENTS" > taken.json'
+""")
+    project.up("--token", "secret")
+
+    done = project.type("run", "shop")
+    project.until(lambda: project.phase("book#1") == "succeeded")
+
+    assert done.returncode == 0, done.stdout + project.type("logs", "shop#1").stdout
+    assert '"total":3' in (project.folder / "taken.json").read_text().replace(" ", "")
+    assert "may emit events and report for its own attempt only" in project.type("logs", "shop#1").stdout
+
+
+def test_a_token_is_asked_of_everyone_but_found_by_verbs_in_the_folder(project: Any, tmp_path: Any) -> None:
+    project.type("init")
+    project.up("--token", "secret")
+    url = json.loads((project.folder / ".counterpoint/server.json").read_text())["url"]
+
+    assert project.type("status").returncode == 0
+    assert project.type("status", "--server", url).returncode == 2
+    assert project.type("status", "--server", url, COUNTERPOINT_TOKEN="secret").returncode == 0

@@ -1,0 +1,74 @@
+"""The JSON Schema and the reference page, which follow from the same table as the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from counterpoint.adapters.tools import standard_tools
+from counterpoint.engine.declare import declare_text, reference, schema
+
+SCORE = """
+score: shop
+pools: {warehouse: 4, gpu: {slots: 1}}
+events: {order.placed: {schema: {type: object}}, order.paid: }
+assets: {raw: , mart: {writers: many}}
+pipelines:
+  load: {trigger: {every: 5m}, writes: [raw], run: python3 load.py, retry: 3}
+  build:
+    trigger: {all: [{asset: raw}, {any: [{event: order.placed}]}], within: 1h, batch: {quiet: 5s}}
+    env: {TOKEN: {secret: TOKEN}, MODE: fast}
+    tasks:
+      a: {command: build, pools: {gpu: 1}}
+      b: {command: [x, y], after: [a, {task: a, "on": end}]}
+"""
+
+
+def test_the_schema_takes_what_the_reader_takes(tools: Mapping[str, Any], tmp_path: Path) -> None:
+    declare_text(SCORE, folder=tmp_path, tools=tools)
+
+    jsonschema_rs.Draft202012Validator(schema(tools)).validate(yaml.safe_load(SCORE))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "polls: {}",
+        "pools: {a: {slots: 0}}",
+        "calendars: {}",
+        "pipelines: {p: {}}",
+        "pipelines: {p: {run: x, tasks: {}}}",
+        "pipelines: {p: {run: x, trigger: {cron: a, asset: b}}}",
+        "pipelines: {p: {run: x, class: fast}}",
+        "pipelines: {'a/b': {run: x}}",
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(tools: Mapping[str, Any], text: str) -> None:
+    assert not jsonschema_rs.Draft202012Validator(schema(tools)).is_valid(yaml.safe_load(text))
+
+
+def test_the_schema_is_valid_with_every_tool() -> None:
+    jsonschema_rs.meta.validate(schema(standard_tools()))
+
+
+def test_the_page_tells_keys_defaults_and_meanings() -> None:
+    page = reference(standard_tools())
+
+    assert "| `slots` | a whole number of at least 1 | **required** | How many slots there are. |" in page
+    assert "| `grace` | a duration such as 30s, 5m or 1h30m | `10s` |" in page
+    assert "| `trigger` | [trigger](#trigger) | none: it is started by hand |" in page
+    assert "Kept for later releases, and refused by this one: `freshness`, `completion`." in page
+    assert "## Tool dbt" in page
+
+
+def test_each_link_of_the_page_leads_to_a_section() -> None:
+    page = reference(standard_tools())
+
+    titles = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
+    links = {part.split(")")[0] for part in page.split("](#")[1:]}
+    assert links <= titles

@@ -1,0 +1,168 @@
+"""The engine across commits, crashes and fail-overs, without a process or a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from counterpoint.engine import facts
+from counterpoint.errors import StoreUnavailable
+from counterpoint.kernel.evolve import fold
+from counterpoint.testing.faults import ScriptedExecutor
+from counterpoint.testing.rig import SCORE, Running, event, plan
+
+Start = Callable[..., Running]
+
+
+def attempts(running: Running) -> list[str]:
+    return [placement.attempt for placement in running.executor.placed]
+
+
+async def test_an_upstream_end_starts_the_downstream(running: Running) -> None:
+    await running.service.accept([event()], by="test")
+    await running.until(lambda: attempts(running) == ["ingest#1/run/1"])
+
+    running.executor.end("ingest#1/run/1")
+
+    await running.until(lambda: attempts(running)[-1] == "build#1/run/1")
+    assert running.service.engine.state.asset("orders", "").seq == 1
+
+
+async def test_an_accepted_event_is_committed_before_the_answer(running: Running) -> None:
+    (accepted,) = await running.service.accept([event()], by="test")
+
+    assert accepted.status == 202
+    kinds = [fact.kind for fact in running.store.journal.facts]
+    assert "EventAccepted" in kinds
+    assert (await running.store.event("/shop", "e1")) is not None
+
+
+async def test_what_was_not_committed_is_not_carried_out(running: Running) -> None:
+    running.store.fails = "before"
+
+    with pytest.raises(StoreUnavailable):
+        await running.service.run("manual", by="test")
+
+    await running.until(lambda: running.engine.ready)
+    assert attempts(running) == []
+    assert running.engine.state.runs == {}
+
+
+async def test_a_commit_whose_answer_was_lost_is_found_in_the_store_and_carried_out_once(running: Running) -> None:
+    running.store.fails = "after"
+
+    with pytest.raises(StoreUnavailable):
+        await running.service.run("manual", by="test", request="r1")
+
+    await running.until(lambda: attempts(running) == ["manual#1/run/1"])
+    assert await running.service.run("manual", by="test", request="r1") == "manual#1"
+
+
+async def test_an_end_is_acknowledged_only_when_it_is_recorded(running: Running) -> None:
+    await running.service.run("manual", by="test")
+    await running.until(lambda: attempts(running))
+    running.store.fails = "before"
+
+    running.executor.end("manual#1/run/1")
+
+    await running.until(lambda: running.executor.acknowledged == [("manual#1/run/1", 0)])
+    assert len(running.executor.epochs) == 2, "the engine must lead anew after a failed commit"
+    row = await running.store.row("runs", "manual#1")
+    assert row is not None and row.phase == "succeeded"
+
+
+async def test_an_end_that_is_reported_twice_counts_once(running: Running) -> None:
+    await running.service.run("manual", by="test")
+    await running.until(lambda: attempts(running))
+
+    running.executor.end("manual#1/run/1")
+    running.executor.end("manual#1/run/1")
+
+    await running.until(lambda: len(running.executor.acknowledged) == 2)
+    ends = [fact for fact in running.store.journal.facts if fact.kind == "AttemptEnded"]
+    assert len(ends) == 1
+
+
+async def test_an_attempt_that_never_arrived_is_placed_again_after_a_crash(start: Start) -> None:
+    executor = ScriptedExecutor()
+    first = await start(executor=executor).ready()
+    executor.drops = True
+    await first.service.run("manual", by="test")
+    await first.crash()
+    executor.drops = False
+
+    second = await start(first.store.journal, executor).ready()
+
+    await second.until(lambda: attempts(second) == ["manual#1/run/1"])
+
+
+async def test_an_attempt_of_a_host_that_is_gone_is_lost_and_tried_under_a_new_id(start: Start) -> None:
+    first = await start().ready()
+    await first.service.run("manual", by="test")
+    await first.until(lambda: attempts(first))
+    await first.crash()
+
+    second = await start(first.store.journal, ScriptedExecutor("test-2")).ready()
+
+    await second.until(lambda: attempts(second) == ["manual#1/run/2"])
+    assert list(second.engine.state.hosts) == ["test-2"]
+
+
+async def test_the_same_state_comes_from_snapshot_and_tail_as_from_all_facts(running: Running) -> None:
+    for number in range(20):
+        await running.service.accept([event(number)], by="test")
+    await running.engine._keep(facts.encode_state(running.engine.state))
+    await running.service.pause("build", by="test")
+
+    whole = fold(None, facts.decode_all(running.store.journal.facts))
+
+    document = msgspec.json.encode(running.engine.state.document())
+    assert msgspec.json.encode(whole.document()) == document
+    loaded, _ = await running.engine._load()
+    assert msgspec.json.encode(loaded.document()) == document
+
+
+async def test_a_second_engine_stands_by_keeps_the_plan_and_takes_over(start: Start) -> None:
+    executor = ScriptedExecutor()
+    first = await start(executor=executor).ready()
+    await first.service.run("manual", by="test")
+    other = plan(SCORE + "  more: {run: more}\n")
+    second = start(first.store.journal, executor, declared=other)
+    await asyncio.sleep(0.01)
+    assert not second.engine.ready
+
+    await first.stop()
+    await second.ready()
+
+    assert "more" not in second.service.plan.pipelines
+    assert any("plan of the store is kept" in notice for notice in second.engine.notices)
+    executor.end("manual#1/run/1")
+    assert await second.service.wait_for_run("manual#1") == "succeeded"
+
+
+async def test_engine_time_does_not_go_back_over_a_restart(start: Start) -> None:
+    first = await start().ready()
+    await first.service.run("manual", by="test")
+    last = first.engine.state.at
+    await first.stop()
+
+    second = await start(first.store.journal).ready()
+
+    assert second.engine.state.at >= last
+
+
+async def test_a_stream_tells_what_was_committed_and_can_go_on_from_a_seq(running: Running) -> None:
+    told = []
+    stream = running.service.stream(after=0)
+    await running.service.run("manual", by="anna")
+    async for message in stream:
+        told.append(message)
+        if message.kind == "StartAttempt":
+            break
+
+    again = running.service.stream(after=told[0].seq)
+    assert (await anext(again)).seq == told[0].seq + 1
+    assert "anna asks for a run of manual" in [message.text for message in told]
