@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from counterpoint.engine import facts, views
 from counterpoint.engine.trigger import Incoming
-from counterpoint.errors import CounterpointError, Mistake, StoreUnavailable
+from counterpoint.errors import Mistake, StoreUnavailable
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.kernel.events import AnyEvent, ClockJumped, Woke
 from counterpoint.kernel.state import State
@@ -48,6 +48,10 @@ class Decided(Struct, frozen=True):
 Committed: TypeAlias = Callable[[Sequence[Decided], Sequence[StoredFact], Sequence[Row]], None]
 
 
+#: Somebody's event, and where the answer goes.
+Waiting: TypeAlias = tuple[Make, asyncio.Future[Decided | None] | None]
+
+
 class Decider:
     """Steps the kernel and commits what it says, for one time of leadership.
 
@@ -68,12 +72,13 @@ class Decider:
         #: Number of an accepted event -> its envelope, from acceptance to commit.
         self.incoming: dict[int, Incoming] = {}
         self._store, self._clock, self._on_commit = store, clock, on_commit
-        self._inbox: list[tuple[Make, asyncio.Future[Decided | None] | None]] = []
+        self._inbox: list[Waiting] = []
         self._arrived = asyncio.Event()
         self._drift: float | None = None
         self._stopped = False
         #: Whether a commit failed: State is then ahead of the store, and nobody may look at it.
         self.has_failed = False
+        self._committing: asyncio.Event | None = None
 
     async def submit(self, make: Make) -> Decided | None:
         """Step an event and return once it is committed.
@@ -150,24 +155,11 @@ class Decider:
             handle.cancel()
 
     async def _turn(self) -> None:
+        """Step what has gathered, commit it, and give the answers."""
         batch, self._inbox = self._inbox[:MOST_EVENTS], self._inbox[MOST_EVENTS:]
-        answers: list[tuple[asyncio.Future[Decided | None], Decided | CounterpointError | None]] = []
-        decided: list[Decided] = []
-        recorded: list[StoredFact] = []
-        for moment in self._moments():
-            decided.append(self._step(moment, recorded))
-        for make, future in batch:
-            outcome: Decided | CounterpointError | None
-            try:
-                event = make(self.state, self._clock.at(), self._clock.wall())
-                outcome = None if event is None else self._step(event, recorded)
-                if outcome is not None:
-                    decided.append(outcome)
-            except Mistake as mistake:
-                outcome = mistake
-            if future is not None:
-                answers.append((future, outcome))
+        answers: list[tuple[asyncio.Future[Decided | None], Decided | Mistake | None]] = []
         try:
+            decided, recorded = self._step_all(batch, answers)
             if recorded:
                 rows = views.rows(self.state, self.incoming)
                 await self._commit(Transaction(self.epoch, recorded, rows))
@@ -175,25 +167,43 @@ class Decider:
                 self._on_commit(decided, recorded, rows)
         except BaseException:
             self.has_failed = True
-            for future, _ in answers:
-                if not future.done():
+            for _, future in batch:
+                if future is not None and not future.done():
                     future.set_exception(StoreUnavailable("the store failed; it is unknown what was recorded"))
             raise
         for future, outcome in answers:
             if future.done():
                 continue
-            if isinstance(outcome, CounterpointError):
+            if isinstance(outcome, Mistake):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+    def _step_all(
+        self,
+        batch: Sequence[Waiting],
+        answers: list[tuple[asyncio.Future[Decided | None], Decided | Mistake | None]],
+    ) -> tuple[list[Decided], list[StoredFact]]:
+        """Step the moments that came and each event of the batch; fills `answers` for those who wait."""
+        recorded: list[StoredFact] = []
+        decided = [self._step(moment, recorded) for moment in self._moments()]
+        for make, future in batch:
+            outcome: Decided | Mistake | None
+            try:
+                event = make(self.state, self._clock.at(), self._clock.wall())
+                outcome = None if event is None else self._step(event, recorded)
+            except Mistake as mistake:
+                outcome = mistake
+            if isinstance(outcome, Decided):
+                decided.append(outcome)
+            if future is not None:
+                answers.append((future, outcome))
+        return decided, recorded
 
     async def _commit(self, transaction: Transaction) -> None:
         self._committing = committing = asyncio.Event()
         try:
             await self._store.append(transaction)
-        except BaseException:
-            self.has_failed = True
-            raise
         finally:
             self._committing = None
             committing.set()
