@@ -56,7 +56,9 @@ class Nowhere:
     async def place(self, host: str, placement: Placement) -> None:
         now = datetime.now(UTC)
         self._sink(
-            Ended(attempt=placement.attempt, look=placement.look, succeeded=True, exit_code=0, started=now, ended=now)
+            Ended(
+                attempt=placement.attempt, look=placement.look, succeeded=True, exit_code=0, started=now, ended=now
+            )
         )
 
     async def stop(self, attempt: str, *, grace_s: float) -> None:
@@ -86,10 +88,11 @@ async def measure(store: str, folder: Path, runs: int) -> dict[str, float]:
 
     async def client(number: int) -> None:
         for batch in range(number, runs // BATCH, CLIENTS):
+            keys = [f"{batch}.{n}" for n in range(BATCH)]
             events = [
-                {"specversion": "1.0", "type": "go", "source": "/bench", "id": f"{batch}.{n}", "data": {"key": f"{batch}.{n}"}}
-                for n in range(BATCH)
-            ]  # fmt: skip
+                {"specversion": "1.0", "type": "go", "source": "/bench", "id": key, "data": {"key": key}}
+                for key in keys
+            ]
             await service.accept(events, by="bench")
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))

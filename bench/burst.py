@@ -1,4 +1,4 @@
-"""500 runs at once that do nothing, each attempt a process of its own: how many end per second, journal durable."""
+"""500 runs at once that do nothing, each attempt a process of its own: how many end per second, durably."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the last line of an upstream task to the first line of the next one, in another process, durable in between.
+"""From an upstream task's last line to the next one's first line, in another process, durable in between.
 
 Measured from inside: each task writes the time as its one line of user code. The floor (`floor.py`)
 takes turns with it, so that both meet the same moods of the machine.
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -104,7 +105,7 @@ def chain(server: Server, number: int) -> list[float]:
     server.emit(("chain", str(number)))
     wait_until(lambda: len(times(server.folder, f"t{CHAIN - 1}")) > number, "the chain ran")
     at = [times(server.folder, f"t{n}")[number] for n in range(CHAIN)]
-    return [after - before for before, after in zip(at, at[1:], strict=False)]
+    return [after - before for before, after in pairwise(at)]
 
 
 def bytes_of_a_hand_off(server: Server) -> int:

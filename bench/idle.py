@@ -69,16 +69,16 @@ def run(*, quick: bool = False) -> None:
     """Measure every store, and `--help` in turn with a Python that does nothing."""
     say("idle: engine and worker host; warm processes start on first use")
     result: dict[str, Any] = {}
-    rows = []
+    rows: list[list[object]] = []
     with stores() as urls:
         for store, url in urls.items():
             found = result[store] = measure(url, quick=quick)
-            memory = sum(found["pss_mb"])
+            memory, cpu, ready = sum(found["pss_mb"]), found["cpu_share"], found["ready_s"]["p50"]
             rows += [
                 [f"{store}: PSS, MB (engine + host)", f"{memory:.0f}", PSS_MB, verdict(memory, PSS_MB)],
-                [f"{store}: CPU, % of a core", f"{found['cpu_share']:.2%}", f"{CPU_SHARE:.1%}", verdict(found["cpu_share"], CPU_SHARE)],
-                [f"{store}: ready, s", f"{found['ready_s']['p50']:.2f}", READY_S, verdict(found["ready_s"]["p50"], READY_S)],
-            ]  # fmt: skip
+                [f"{store}: CPU, % of a core", f"{cpu:.2%}", f"{CPU_SHARE:.1%}", verdict(cpu, CPU_SHARE)],
+                [f"{store}: ready, s", f"{ready:.2f}", READY_S, verdict(ready, READY_S)],
+            ]
     helps, floors = [], []
     for _ in range(10 if quick else PAIRS):
         helps.append(time_of([COUNTERPOINT, "--help"]))

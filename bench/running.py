@@ -147,8 +147,15 @@ def _postgres() -> Iterator[str]:
             account = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             os.chown(folder, pwd_id("nobody"), -1)
         data = folder / "data"
-        quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **account}
-        subprocess.run([programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8"], check=True, **quiet)
+        quiet: dict[str, Any] = {
+            "cwd": folder,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+            **account,
+        }
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8"], check=True, **quiet
+        )
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]

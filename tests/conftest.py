@@ -23,6 +23,10 @@ pytest.register_assert_rewrite("counterpoint.testing.contracts")
 _schemas = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write what scenarios decide now into their files")
+
+
 def _postgres_programs() -> dict[str, Path]:
     """Name of a server -> the folder of its programs."""
     found = {}

@@ -301,7 +301,9 @@ class Engine:
         try:
             async with self._keeping:
                 if not await asyncio.to_thread(facts.is_faithful, snapshot):
-                    self._notice("a snapshot would not be read back as it is; it is not kept, the journal is not cut")
+                    self._notice(
+                        "a snapshot would not be read back as it is; it is not kept, the journal is not cut"
+                    )
                     return
                 await self.backend.save(snapshot, epoch=self._epoch)
                 if await self.backend.load() != snapshot:

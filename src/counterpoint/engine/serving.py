@@ -322,7 +322,7 @@ class EngineService:
 
     async def explain(self, name: str) -> Explanation:
         await self.engine.decider.committed()
-        return await why.explain(self.engine.state, self.history, name)
+        return await why.explain(self.engine.state, self.history, name, at=self.engine.clock.at())
 
     async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
         stored = await self.engine.backend.read(after=after, limit=limit)

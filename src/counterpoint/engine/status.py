@@ -24,17 +24,17 @@ def status(state: State, *, epoch: int, at: datetime, wall: datetime, notices: S
         epoch=epoch,
         facts=state.facts,
         hosts=dict(state.hosts),
-        pipelines=[pipeline_status(state, name, dead.get(name, 0)) for name in state.plan.pipelines],
+        pipelines=[pipeline_status(state, name, dead=dead.get(name, 0), at=at) for name in state.plan.pipelines],
         pools=[pool_status(state, name) for name in state.plan.pools],
         assets=asset_statuses(state),
         notices=list(notices),
     )
 
 
-def pipeline_status(state: State, name: str, dead: int) -> PipelineStatus:
+def pipeline_status(state: State, name: str, *, dead: int, at: datetime) -> PipelineStatus:
     """A pipeline now."""
     pipeline = state.plan.pipelines[name]
-    why = why_pipeline(state, pipeline)
+    why = why_pipeline(state, pipeline, at)
     live = [state.runs[run] for run in state.live.get(name, {})]
     lanes = [state.backlogs[lane] for lane in state.waiting_lanes.get(name, {})]
     last, pause = state.last.get(name), state.paused.get(name)

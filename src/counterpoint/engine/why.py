@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -19,21 +20,21 @@ from counterpoint.ports.store import History, RunRow
 MOST_CAUSES = 20
 
 
-async def explain(state: State, history: History, name: str) -> Explanation:
-    """Why a run, a pipeline, an asset or a pool is as it is.
+async def explain(state: State, history: History, name: str, *, at: datetime) -> Explanation:
+    """Why a run, a pipeline, an asset or a pool is as it is at engine time `at`.
 
     Raises:
         NotFound: there is nothing of that name.
     """
     if name in state.runs:
         run = state.runs[name]
-        return _explanation(name, why_run(state, run), await causes(history, run))
+        return _explanation(name, why_run(state, run, at), await causes(history, run))
     if name in state.plan.pipelines:
         live = [state.runs[run] for run in state.live.get(name, {})]
         chain = await causes(history, live[0]) if live else []
-        return _explanation(name, why_pipeline(state, state.plan.pipelines[name]), chain)
+        return _explanation(name, why_pipeline(state, state.plan.pipelines[name], at), chain)
     if name in state.plan.assets:
-        return _explanation(name, _why_asset(state, name), await _asset_causes(state, history, name))
+        return _explanation(name, _why_asset(state, name, at), await _asset_causes(state, history, name))
     if name in state.plan.pools:
         return _explanation(name, _why_pool(state, name), [])
     row = await history.row("runs", name)
@@ -123,7 +124,7 @@ def _explanation(subject: str, why: Why, chain: list[dict[str, Any]]) -> Explana
     )
 
 
-def _why_asset(state: State, name: str) -> Why:
+def _why_asset(state: State, name: str, at: datetime) -> Why:
     lines = []
     partitions = [asset for asset in state.assets.values() if asset.asset == name]
     for asset in partitions[:20]:
@@ -135,7 +136,7 @@ def _why_asset(state: State, name: str) -> Why:
     if not partitions:
         lines.append(f"{name} has no version yet.")
     writers = state.plan.writers.get(name, ())
-    parts = [(writer, why_pipeline(state, state.plan.pipelines[writer])) for writer in writers]
+    parts = [(writer, why_pipeline(state, state.plan.pipelines[writer], at)) for writer in writers]
     for writer, part in parts:
         lines += [f"Its writer {writer} is {part.state}: {line}" for line in part.lines[:2]]
     if not writers:

@@ -235,8 +235,8 @@ class Why(Struct, frozen=True):
     when: datetime | None = None
 
 
-def why_run(state: State, run: Run) -> Why:
-    """Why a run that has not ended is where it is."""
+def why_run(state: State, run: Run, at: datetime) -> Why:
+    """Why a run that has not ended is where it is, at engine time `at`."""
     if run.phase == "confirming":
         waits = [
             Blocker("item", str(item), "a sync subscriber has yet to deal with it") for item in run.confirming
@@ -244,12 +244,12 @@ def why_run(state: State, run: Run) -> Why:
         text = f"{run.run} has done its work and waits for {_count(len(run.confirming), 'sync subscriber')}."
         return Why("confirming", [text], waits, "they get as far as they declare", run.confirm_by)
     if run.phase == "waiting":
-        return _why_waiting(state, run, "")
+        return _why_waiting(state, run, "", at)
     lines, blockers, moments = [], [], []
     for name, task in run.tasks.items():
         if task.attempt:
             attempt = state.attempts[task.attempt]
-            since = format_duration(state.at - attempt.started)
+            since = format_duration(at - attempt.started)
             if attempt.deferred:
                 lines.append(f"{attempt.attempt} waits for the world for {since}: {attempt.note or 'not yet'}.")
                 if attempt.look_at:
@@ -262,15 +262,15 @@ def why_run(state: State, run: Run) -> Why:
             moments.append(task.not_before)
             lines.append(f"Task {name} rests after a failure ({task.failure}) until {_clock(task.not_before)}.")
         elif task.phase == "ready":
-            waiting = _why_waiting(state, run, name)
+            waiting = _why_waiting(state, run, name, at)
             lines += waiting.lines
             blockers += waiting.blockers
     return Why("running", lines, blockers, "its attempts end", min(moments, default=None))
 
 
-def _why_waiting(state: State, run: Run, task: str) -> Why:
+def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     what = f"Task {task} of {run.run}" if task else run.run
-    since = format_duration(state.at - run.created)
+    since = format_duration(at - run.created)
     if run.held:
         ahead = [name for name in state.lanes.get(run.of, {}) if name != run.run][:5]
         limit = state.pipeline_of(run).concurrency
@@ -338,12 +338,12 @@ def holders_of(state: State, resource: str) -> dict[str, str]:
     return found
 
 
-def why_pipeline(state: State, pipeline: Pipeline) -> Why:
-    """Why a pipeline runs, waits or is idle."""
+def why_pipeline(state: State, pipeline: Pipeline, at: datetime) -> Why:
+    """Why a pipeline runs, waits or is idle, at engine time `at`."""
     name = pipeline.name
     live = [state.runs[run] for run in state.live.get(name, {})]
     if live:
-        parts = [why_run(state, run) for run in live[:10]]
+        parts = [why_run(state, run, at) for run in live[:10]]
         order = ("running", "confirming", "waiting")
         best = min((part.state for part in parts), key=order.index)
         return Why(
@@ -357,19 +357,19 @@ def why_pipeline(state: State, pipeline: Pipeline) -> Why:
     lanes = [state.backlogs[lane] for lane in state.waiting_lanes.get(name, {}) if len(state.backlogs[lane])]
     pending = sum(len(lane) for lane in lanes)
     if pause is not None:
-        text = f"{name} was paused by {pause.by} {format_duration(state.at - pause.at)} ago"
+        text = f"{name} was paused by {pause.by} {format_duration(at - pause.at)} ago"
         text += f" ({pause.reason})" if pause.reason else ""
         blocked = Blocker("person", pause.by, pause.reason)
         return Why("paused", [f"{text}; {_count(pending, 'item')} pending."], [blocked], "somebody resumes it")
     if not pending or pipeline.trigger is None:
         return _why_idle(state, pipeline)
-    parts = [_why_lane(state, lane, pipeline) for lane in lanes[:10]]
+    parts = [_why_lane(state, lane, pipeline, at) for lane in lanes[:10]]
     first = min(parts, key=lambda part: (part.when is None, part.when))
     lines = [line for part in parts for line in part.lines]
     return Why(first.state, lines, [b for part in parts for b in part.blockers], first.frees, first.when)
 
 
-def _why_lane(state: State, lane: Backlog, pipeline: Pipeline) -> Why:
+def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> Why:
     trigger = pipeline.trigger
     assert trigger is not None, "a lane belongs to a subscription"
     named = " ".join(part for part in (lane.partition, lane.key) if part)
@@ -378,7 +378,7 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline) -> Why:
         blocked = Blocker("person", "", "their run was cancelled")
         text = f"{what}, kept back because their run was cancelled by a person."
         return Why("pending", [text], [blocked], "a new item arrives or somebody resumes it")
-    if lane.rest_until is not None and lane.rest_until > state.at:
+    if lane.rest_until is not None and lane.rest_until > at:
         text = f"{what} and rests until {_clock(lane.rest_until)} after {_count(lane.failures, 'failed run')}."
         return Why(
             "resting", [text], [Blocker("time", "", "rest after failure")], "the rest ends", lane.rest_until
@@ -389,7 +389,7 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline) -> Why:
         wanted = ", ".join(" or ".join(describe(source) for source in group) for group in missing)
         blocked = Blocker("item", wanted, "nothing of it has come yet")
         return Why("pending", [f"{what} and waits for {wanted}."], [blocked], f"{wanted} comes", moment)
-    if moment is not None and moment > state.at:
+    if moment is not None and moment > at:
         text = f"{what}; its batch closes at {_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
     return Why("pending", [f"{what}; a run is about to be made of them."], [])

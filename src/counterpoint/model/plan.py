@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from msgspec import Struct, field
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Clock, Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
 
+#: Where clocks of a fixed distance are anchored, unless they say otherwise.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Longest waits by class, before a waiting run moves to the top.
 DEFAULT_WAITS = {"urgent": timedelta(minutes=5), "normal": timedelta(hours=1), "bulk": timedelta(hours=24)}
 
@@ -109,7 +111,7 @@ def subject_of(source: Source, pipeline: str) -> str:
         case Cron(expression=expression, timezone=timezone):
             return f"tick:{pipeline}:{expression} {timezone}"
         case Every(period=period, start=start):
-            return f"tick:{pipeline}:every {period} from {start.isoformat()}"
+            return f"tick:{pipeline}:every {period}" + (f" from {start.isoformat()}" if start != EPOCH else "")
         case OnEvent(type=type_):
             return f"event:{type_}"
         case OnAsset(asset=asset):

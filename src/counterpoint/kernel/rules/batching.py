@@ -7,7 +7,7 @@ item, when a window or a rest ends, when one of its runs ends, or when a person 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -110,7 +110,7 @@ def _at_latest(first: datetime, trigger: Trigger, timezone: str) -> datetime | N
     hour, minute = (int(part) for part in latest.text.split(":"))
     local = first.astimezone(ZoneInfo(timezone))
     moment = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return moment if moment >= local else moment + timedelta(days=1)
+    return (moment if moment >= local else moment + timedelta(days=1)).astimezone(UTC)
 
 
 def is_partial(state: State, trigger: Trigger | None, items: Iterable[Item]) -> bool:

@@ -143,7 +143,7 @@ def end_badly(
                 why = Reason("writer-ended", {"run": run.run, "how": phase})
                 yield MarkSuspect(at=state.at, reason=why, asset=asset, partition=run.partition, by=run.run)
     backlog = state.backlogs.get(run.of)
-    failures = (backlog.failures if backlog else 0) + 1
+    failures = (backlog.failures if backlog is not None else 0) + 1
     items = tuple(run.items)
     events = tuple(item.number for item in run.items.values() if item.subject.startswith("event:"))
     yield FinishRun(

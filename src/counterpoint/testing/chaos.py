@@ -1,0 +1,234 @@
+"""A score run by real processes, which a test may kill, freeze and starve.
+
+`Deployment` is one folder with its `counterpoint up` and its worker host. Everything is asked over HTTP, as
+anybody would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_UP = [sys.executable, "-m", "counterpoint.entrypoints.cli.main", "up", "--quiet", "--listen", "127.0.0.1:0"]
+
+
+class Deployment:
+    """A folder with a score, and the processes that run it.
+
+    Args:
+        store: URL of the store; "" is SQLite in the folder.
+    """
+
+    def __init__(self, folder: Path, score: str, *, store: str = "") -> None:
+        self.folder, self.store = folder, store
+        folder.mkdir(exist_ok=True)
+        (folder / "score.yaml").write_text(score)
+        self.engines: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def store_url(self) -> str:
+        """Where the facts are."""
+        return self.store or f"sqlite:///{self.folder / '.counterpoint/counterpoint.sqlite'}"
+
+    # Processes.
+
+    def up(self, *words: str, wait: bool = True) -> subprocess.Popen[bytes]:
+        """Start an engine; return when it serves, unless it is not waited for."""
+        command = [*_UP, *(("--store", self.store) if self.store else ()), *words]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERPOINT_")}
+        with self.log.open("ab") as log:
+            engine = subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log)
+        self.engines.append(engine)
+        if wait:
+            self.until(lambda: self.serves(engine))
+        return engine
+
+    @property
+    def engine(self) -> subprocess.Popen[bytes]:
+        """The one started last."""
+        return self.engines[-1]
+
+    @property
+    def log(self) -> Path:
+        """What the engines printed."""
+        return self.folder / "up.log"
+
+    def serves(self, engine: subprocess.Popen[bytes]) -> bool:
+        """Whether that engine is the one that answers here."""
+        if engine.poll() is not None:
+            raise AssertionError(f"up ended with exit code {engine.returncode}:\n{self.log.read_text()}")
+        try:
+            return bool(json.loads((self.folder / ".counterpoint/server.json").read_text())["pid"] == engine.pid)
+        except (OSError, ValueError):
+            return False
+
+    def host(self) -> int | None:
+        """The process of the worker host; None while there is none."""
+        with suppress(OSError, ValueError, IndexError):
+            pid = int((self.folder / ".counterpoint/host/lock").read_text().split()[0])
+            # The number of one that has ended may be another process's now.
+            if b"process.host" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return None
+
+    def kill_engine(self) -> None:
+        """End the engine as a power cut would."""
+        self.engine.kill()
+        self.engine.wait()
+
+    def signal_host(self, number: int) -> bool:
+        """Send the worker host a signal; whether there was one."""
+        pid = self.host()
+        if pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        return True
+
+    def end(self, engine: subprocess.Popen[bytes] | None = None) -> float:
+        """Ask an engine to end; how many seconds it took."""
+        engine = engine or self.engine
+        began = time.monotonic()
+        engine.terminate()
+        engine.wait(30)
+        return time.monotonic() - began
+
+    def limit_files(self, size_bytes: int | None) -> None:
+        """Let no file of the engine grow beyond this, as on a full disk; None makes room again."""
+        _, hard = resource.prlimit(self.engine.pid, resource.RLIMIT_FSIZE)
+        soft = hard if size_bytes is None else size_bytes
+        resource.prlimit(self.engine.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+    def close(self) -> None:
+        """End every process, attempts included."""
+        for engine in self.engines:
+            if engine.poll() is None:
+                engine.kill()
+                engine.wait()
+        if self.signal_host(signal.SIGCONT) and self.signal_host(signal.SIGTERM):
+            with suppress(AssertionError):
+                self.until(lambda: self.host() is None, within_s=8)
+            self.signal_host(signal.SIGKILL)
+
+    # Questions over HTTP.
+
+    def ask(self, path: str, body: Any = None, *, media: str = "application/json") -> Any:
+        """The JSON answer to GET, or to POST where there is a body.
+
+        Raises:
+            Unanswered: nobody answers, or not now.
+        """
+        try:
+            url = json.loads((self.folder / ".counterpoint/server.json").read_text())["url"] + path
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(url, data=data, headers={"content-type": media})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Unanswered(error.code, error.read().decode()) from error
+        except (OSError, ValueError, HTTPException) as error:
+            raise Unanswered(0, str(error)) from error
+
+    def post(self, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Post CloudEvents as one batch; what became of each."""
+        answers: list[dict[str, Any]] = self.ask(
+            "/api/v1/events", list(events), media="application/cloudevents-batch+json"
+        )
+        return answers
+
+    def post_until_kept(self, events: Sequence[dict[str, Any]], within_s: float = 30) -> None:
+        """Post again and again, as producers do that do not know whether an event arrived."""
+
+        def kept() -> bool:
+            try:
+                answers = self.post(events)
+            except Unanswered:
+                return False
+            statuses = {answer["status"] for answer in answers}
+            assert statuses <= {200, 202}, answers
+            return True
+
+        self.until(kept, within_s)
+
+    def status(self) -> dict[str, Any]:
+        """Everything now."""
+        found: dict[str, Any] = self.ask("/api/v1/status")
+        return found
+
+    def run(self, name: str) -> dict[str, Any]:
+        """One run."""
+        found: dict[str, Any] = self.ask(f"/api/v1/runs/{name.replace('#', '%23')}")
+        return found
+
+    def is_settled(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        try:
+            pipelines = self.status()["pipelines"]
+        except Unanswered:
+            return False
+        return not any(each["running"] or each["waiting"] or each["pending"] for each in pipelines)
+
+    def until(self, condition: Callable[[], Result], within_s: float = 20) -> Result:
+        """What the condition answers, as soon as that is something."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"it did not come to pass within {within_s} s\n{self._story()}")
+
+    def _story(self) -> str:
+        printed = self.log.read_text()[-3000:] if self.log.exists() else ""
+        try:
+            return f"{json.dumps(self.status(), indent=1)[:6000]}\nup said: {printed}"
+        except Unanswered as error:
+            return f"{error}\nup said: {printed}"
+
+    # What the outside world saw.
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file that tasks write."""
+        try:
+            return (self.folder / name).read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+
+class Unanswered(Exception):
+    """A request was not answered, or refused.
+
+    Attributes:
+        status: of HTTP; 0 where there was no answer.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status, self.text = status, text
+        super().__init__(f"{status}: {text}" if status else text)
+
+
+def events(type_: str, count: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
+    """CloudEvents of a type, each with an id of its own."""
+    for number in range(first, first + count):
+        yield {
+            "specversion": "1.0",
+            "id": f"{type_}-{number}",
+            "source": "/chaos",
+            "type": type_,
+            "data": {"number": number},
+        }
