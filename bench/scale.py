@@ -219,7 +219,6 @@ def block(world: World) -> dict[str, list[float]]:
 def other(world: World) -> dict[str, dict[str, float]]:
     """A plan, a pool resized, a take-over and an ageing queue: the whole and by decision."""
     found: dict[str, dict[str, float]] = {}
-    state = world.state
 
     def note(kind: str, taken_us: float, decisions: int, what: str = "decisions") -> None:
         found[kind] = {"ms": taken_us / 1000, what: decisions, "us_each": taken_us / max(decisions, 1)}

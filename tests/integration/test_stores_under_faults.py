@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +19,7 @@ from counterpoint.adapters.stores import open_store
 from counterpoint.adapters.stores.postgres import PostgresStore
 from counterpoint.errors import LeadershipLost, Mistake, StoreError, StoreUnavailable
 from counterpoint.ports.store import StoredFact, Transaction
+from counterpoint.testing.wire import Wire
 
 if TYPE_CHECKING:
     from counterpoint.adapters.stores import AnyStore
@@ -140,61 +138,6 @@ class TestPostgres(Durability):
     @pytest.fixture
     def url(self, postgres_url: str) -> str:
         return postgres_url
-
-
-class Wire:
-    """A way to a PostgreSQL server that can be cut.
-
-    Attributes:
-        cut: "request": the connection breaks before the next request arrives; "answer": before its answer comes
-            back; "answer lost": the connection stays, and nothing comes back.
-    """
-
-    def __init__(self, url: str) -> None:
-        target = urlsplit(url)
-        self._target = (target.hostname or "", target.port or 0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.url = target._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
-        self.cut = ""
-        self._ends: list[socket.socket] = []
-        self._threads = [Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        self.break_off()
-        for thread in self._threads[1:]:
-            thread.join()
-        for end in (self._listener, *self._ends):
-            end.close()
-
-    def break_off(self) -> None:
-        for end in self._ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener is shut down
-            while True:
-                here, _ = self._listener.accept()
-                there = socket.create_connection(self._target)
-                self._ends += (here, there)
-                for name, source, target in (("request", here, there), ("answer", there, here)):
-                    self._threads.append(Thread(target=self._pump, args=(name, source, target)))
-                    self._threads[-1].start()
-
-    def _pump(self, name: str, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if self.cut == name:
-                    self.break_off()
-                if not self.cut.startswith(name):
-                    target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

@@ -15,21 +15,21 @@ from msgspec import Struct, field
 from counterpoint.kernel.events import Change
 
 
-class Reason(Struct, frozen=True, omit_defaults=True):
+class Reason(Struct, frozen=True, omit_defaults=True, gc=False):
     """Why something was decided: a code of `kernel/explain.py` and the figures of its sentence."""
 
     code: str
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-class Decision(Struct, frozen=True, kw_only=True, tag_field="kind"):
+class Decision(Struct, frozen=True, kw_only=True, tag_field="kind", gc=False):
     """What every decision carries."""
 
     at: datetime
     reason: Reason
 
 
-class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One change on its way to one subscriber.
 
     Attributes:
@@ -53,7 +53,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confirm_by: datetime | None = None
 
 
-class Pin(Struct, frozen=True, omit_defaults=True):
+class Pin(Struct, frozen=True, omit_defaults=True, gc=False):
     """The version of an asset that a run was admitted with; seq 0 is none yet."""
 
     asset: str

@@ -15,14 +15,14 @@ from msgspec import Struct, field
 from counterpoint.model.plan import Plan
 
 
-class Event(Struct, frozen=True, kw_only=True, tag_field="kind"):
+class Event(Struct, frozen=True, kw_only=True, tag_field="kind", gc=False):
     """What every event carries."""
 
     at: datetime
     wall: datetime
 
 
-class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Change(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Something new that subscribers may want: an accepted event, a version, a tick, a run's state.
 
     Attributes:
@@ -48,7 +48,7 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace: str = ""
 
 
-class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a task says of an asset it wrote.
 
     Attributes:
@@ -67,7 +67,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data_through: datetime | None = None
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What an attempt used up."""
 
     cpu_s: float = 0.0

@@ -129,7 +129,8 @@ def cancel_requested(state: State, event: e.CancelRequested) -> None:
 
 
 def retry_requested(state: State, event: e.RetryRequested) -> None:
-    run = msgspec.convert(event.document, Run)
+    # By way of JSON, whose keys are text: here the document may have been there already, or not yet.
+    run = msgspec.json.decode(msgspec.json.encode(event.document), type=Run)
     if run.run in state.runs or run.pipeline not in state.plan.pipelines:
         return
     check(RUN, run.phase, "waiting")
@@ -822,6 +823,9 @@ def _begin_to_end(state: State, run: Run, why: str) -> None:
 def _wait(state: State, run: Run, task: str) -> None:
     _queue(state, run, task)
     state.touched.admission = True
+    if run.due <= state.at and run.rank != RANKS["top"]:
+        # Nothing of the run waited when its time was over; now something does.
+        state.remember(run.due, "raise", run.run)
 
 
 def _queue(state: State, run: Run, task: str) -> None:

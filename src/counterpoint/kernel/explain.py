@@ -78,7 +78,6 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "given-up": lambda f: f"given up after {_count(f['failures'], 'failed run')}",
     "hop-limit": lambda f: f"the chain of triggers has {f['hops']} links: a loop",
     "items-ready": lambda f: f"{_count(f['items'], 'item')} ready",
-    "lasts-long": lambda f: f"it has been going on for {_length(f, 'waited_s')}, longer than its class may wait",
     "lost": lambda f: "its worker host was lost; that costs no try",
     "missed": lambda f: f"{_count(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
     "nobody-listens": lambda f: f"no pipeline subscribes to the type of event {f['change']}",
@@ -109,7 +108,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "tries-used-up": lambda f: f"{_failure(f)}, and {_count(f['attempt'], 'attempt')} are used up",
     "unchanged": lambda f: "nothing changed",
     "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
-    "waited-long": lambda f: f"it has waited {_length(f, 'waited_s')}, the longest its class may",
+    "waited-long": lambda f: f"it began to wait {_length(f, 'waited_s')} ago, the longest its class may",
     "writer-ended": lambda f: f"{f['run']} {f['how']} while it wrote",
     "written": lambda f: f"written by {f['run']}",
 }

@@ -26,7 +26,7 @@ Key: TypeAlias = tuple[int, datetime, datetime, int, int]
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], bool]
 
 
-class Request(Struct, eq=False):
+class Request(Struct, eq=False, gc=False):
     """A run that waits for admission (`task` is ""), or a task of an admitted run that waits for slots."""
 
     key: Key
@@ -46,7 +46,7 @@ class Request(Struct, eq=False):
         return self.shape[1]
 
 
-class Group(Struct, eq=False):
+class Group(Struct, eq=False, gc=False):
     """Requests of one shape; `watching` is the resource its head lacks, None while it is to be looked at."""
 
     shape: Shape

@@ -37,7 +37,7 @@ Moment: TypeAlias = tuple[str, tuple[str, ...]]
 MOST_STALE = 10_000
 
 
-class TaskState(Struct):
+class TaskState(Struct, gc=False):
     """A task of a run.
 
     Attributes:
@@ -72,7 +72,7 @@ class Awaited(Struct, frozen=True):
     by: datetime
 
 
-class Run(Struct):
+class Run(Struct, gc=False):
     """A run that has not ended. `digest` names the plan it was admitted with.
 
     Attributes:
@@ -128,7 +128,7 @@ class Run(Struct):
         return (self.pipeline, self.partition, self.key)
 
 
-class Attempt(Struct):
+class Attempt(Struct, gc=False):
     """An attempt that has not ended; `deferred` while it answered *not yet* and has no process.
 
     `checkpoints` has those it reported, by name: a host repeats them, and they count once.
@@ -156,7 +156,7 @@ class Attempt(Struct):
     stopping: str = ""
 
 
-class Backlog(Struct):
+class Backlog(Struct, gc=False):
     """Pending items of one lane, by group of the trigger, each group in the order of the items.
 
     Attributes:
@@ -194,7 +194,7 @@ class Backlog(Struct):
         self.first, self.last = min(oldest, default=None), max(newest, default=None)
 
 
-class AssetState(Struct):
+class AssetState(Struct, gc=False):
     """The current version of an asset's partition."""
 
     asset: str
@@ -209,7 +209,7 @@ class AssetState(Struct):
     suspect: bool = False
 
 
-class Pause(Struct):
+class Pause(Struct, gc=False):
     """Somebody stopped a pipeline's automatic admission."""
 
     by: str
@@ -217,7 +217,7 @@ class Pause(Struct):
     reason: str = ""
 
 
-class Last(Struct):
+class Last(Struct, gc=False):
     """How a pipeline's newest ended run ended."""
 
     run: str

@@ -13,7 +13,7 @@ from counterpoint.model.trigger import Trigger
 FAILURE_KINDS = ("exit", "signal", "timeout", "lost", "out-of-memory", "error", "check")
 
 
-class OutOfMemory(Struct, frozen=True):
+class OutOfMemory(Struct, frozen=True, gc=False):
     """What the attempt after one that ran out of memory may ask for.
 
     Attributes:
@@ -27,7 +27,7 @@ class OutOfMemory(Struct, frozen=True):
     pools: dict[str, int] = field(default_factory=dict)
 
 
-class Retry(Struct, frozen=True):
+class Retry(Struct, frozen=True, gc=False):
     """When a failed attempt is followed by another.
 
     Attributes:
@@ -44,20 +44,20 @@ class Retry(Struct, frozen=True):
     out_of_memory: OutOfMemory | None = None
 
 
-class After(Struct, frozen=True):
+class After(Struct, frozen=True, gc=False):
     """A task waits for another one, and for how it ended."""
 
     task: str
     on: Literal["success", "failure", "end"] = "success"
 
 
-class Secret(Struct, frozen=True, tag="secret"):
+class Secret(Struct, frozen=True, tag="secret", gc=False):
     """A reference to a secret; its value is resolved in the worker host and never recorded."""
 
     name: str
 
 
-class Task(Struct, frozen=True, kw_only=True):
+class Task(Struct, frozen=True, kw_only=True, gc=False):
     """One invocation of a tool.
 
     Attributes:
@@ -82,7 +82,7 @@ class Task(Struct, frozen=True, kw_only=True):
     env: dict[str, str | Secret] = field(default_factory=dict)
 
 
-class Pipeline(Struct, frozen=True, kw_only=True):
+class Pipeline(Struct, frozen=True, kw_only=True, gc=False):
     """What runs together, why it starts, and what it needs.
 
     Attributes:

@@ -19,20 +19,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEFAULT_WAITS = {"urgent": timedelta(minutes=5), "normal": timedelta(hours=1), "bulk": timedelta(hours=24)}
 
 
-class Pool(Struct, frozen=True):
+class Pool(Struct, frozen=True, gc=False):
     """A limited resource: so many slots."""
 
     slots: int
 
 
-class Asset(Struct, frozen=True):
+class Asset(Struct, frozen=True, gc=False):
     """Something pipelines read and write. `writers: many` allows more than one pipeline to write it."""
 
     description: str = ""
     writers: Literal["one", "many"] = "one"
 
 
-class EventType(Struct, frozen=True):
+class EventType(Struct, frozen=True, gc=False):
     """A declared type of event; its payload must satisfy `schema` where one is given."""
 
     description: str = ""

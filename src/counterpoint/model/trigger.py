@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 
-class Cron(Struct, frozen=True, tag_field="kind", tag="cron"):
+class Cron(Struct, frozen=True, tag_field="kind", tag="cron", gc=False):
     """Ticks of a cron expression in a time zone.
 
     Attributes:
@@ -29,7 +29,7 @@ class Cron(Struct, frozen=True, tag_field="kind", tag="cron"):
     repeat: Literal["first", "both"] = "first"
 
 
-class Every(Struct, frozen=True, tag_field="kind", tag="every"):
+class Every(Struct, frozen=True, tag_field="kind", tag="every", gc=False):
     """Ticks at a fixed distance, counted from `start` (the epoch unless given)."""
 
     period: timedelta
@@ -37,21 +37,21 @@ class Every(Struct, frozen=True, tag_field="kind", tag="every"):
     catchup: Literal["none", "latest", "all"] = "latest"
 
 
-class OnEvent(Struct, frozen=True, tag_field="kind", tag="event"):
+class OnEvent(Struct, frozen=True, tag_field="kind", tag="event", gc=False):
     """Events of a declared type, for which the CEL condition `when` holds."""
 
     type: str
     when: str | None = None
 
 
-class OnAsset(Struct, frozen=True, tag_field="kind", tag="asset"):
+class OnAsset(Struct, frozen=True, tag_field="kind", tag="asset", gc=False):
     """New versions of an asset."""
 
     asset: str
     when: str | None = None
 
 
-class OnState(Struct, frozen=True, tag_field="kind", tag="state"):
+class OnState(Struct, frozen=True, tag_field="kind", tag="state", gc=False):
     """Runs of another pipeline that reach a state."""
 
     pipeline: str
@@ -59,7 +59,7 @@ class OnState(Struct, frozen=True, tag_field="kind", tag="state"):
     when: str | None = None
 
 
-class OnCheckpoint(Struct, frozen=True, tag_field="kind", tag="checkpoint"):
+class OnCheckpoint(Struct, frozen=True, tag_field="kind", tag="checkpoint", gc=False):
     """A named checkpoint that a run of another pipeline reports."""
 
     pipeline: str
@@ -71,7 +71,7 @@ Clock: TypeAlias = Cron | Every
 Source: TypeAlias = Cron | Every | OnEvent | OnAsset | OnState | OnCheckpoint
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, gc=False):
     """How pending items are gathered before a run takes them.
 
     Attributes:
@@ -87,7 +87,7 @@ class Batch(Struct, frozen=True):
     by: str | None = None
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """How a change is handed over. `sync`: the producer's run is confirmed only when we are `until`."""
 
     pattern: Literal["async", "sync"] = "async"
@@ -96,13 +96,13 @@ class Delivery(Struct, frozen=True):
     on_refusal: Literal["fail", "warn"] = "fail"
 
 
-class TimeOfDay(Struct, frozen=True, tag_field="kind", tag="time-of-day"):
+class TimeOfDay(Struct, frozen=True, tag_field="kind", tag="time-of-day", gc=False):
     """A local time of day, as `HH:MM`."""
 
     text: str
 
 
-class Trigger(Struct, frozen=True, kw_only=True):
+class Trigger(Struct, frozen=True, kw_only=True, gc=False):
     """A pipeline's subscription.
 
     Attributes:

@@ -6,6 +6,7 @@ anybody would.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -15,13 +16,73 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
+from counterpoint.adapters.stores import open_store
+from counterpoint.engine.facts import Fact, kind_of
+from counterpoint.kernel.events import EventAccepted
+from counterpoint.testing.audit import audit
+
 Result = TypeVar("Result")
+
+#: A score with something of everything. Each attempt says once that it started, before anything else.
+ORDERS = """\
+score: chaos
+pools: {slot: 4, gpu: 1}
+assets: {raw: {}, mart: {}, score: {}, report: {}}
+events: {order: {}}
+pipelines:
+  ingest:
+    trigger: {event: order, rearm: 50ms..200ms}
+    concurrency: 6
+    overlap: queue
+    write: atomic
+    writes: [raw]
+    pools: {slot: 1}
+    retry: {attempts: 3, backoff: 10ms..50ms}
+    run: sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt; sleep 0.02'
+  flaky:
+    trigger: {event: order, batch: {max: 20}, rearm: 50ms..200ms}
+    pools: {slot: 2, gpu: 1}
+    retry: {attempts: 3, backoff: 10ms..50ms}
+    run: sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt; case $COUNTERPOINT_ATTEMPT in */1) exit 1;; esac'
+  build:
+    trigger: {asset: raw, rearm: 50ms..200ms}
+    reads: [raw]
+    writes: [mart]
+    pools: {slot: 1}
+    tasks:
+      extract: {command: {run: "sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt'"}}
+      settle: {wait: {duration: 100ms, every: 50ms}, after: [extract]}
+      load: {command: {run: "sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt; sleep 0.05'"}, after: [settle]}
+  rate:
+    trigger: {asset: raw, rearm: 50ms..200ms}
+    reads: [raw]
+    writes: [score]
+    pools: {gpu: 1}
+    tasks: {rate: {python: {function: "work:rate"}}}
+  report:
+    trigger: {any: [{asset: mart}, {asset: score}], rearm: 50ms..200ms}
+    reads: [mart, score]
+    writes: [report]
+    hold: run
+    pools: {slot: 1}
+    run: sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt'
+"""
+
+#: Its Python function, as `work.py`.
+WORK = """\
+import os
+
+def rate():
+    with open("started.txt", "a") as file:
+        file.write(os.environ["COUNTERPOINT_ATTEMPT"] + "\\n")
+"""
 
 _UP = [sys.executable, "-m", "counterpoint.entrypoints.cli.main", "up", "--quiet", "--listen", "127.0.0.1:0"]
 
@@ -37,6 +98,7 @@ class Deployment:
         self.folder, self.store = folder, store
         folder.mkdir(exist_ok=True)
         (folder / "score.yaml").write_text(score)
+        (folder / "work.py").write_text(WORK)
         self.engines: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -165,6 +227,12 @@ class Deployment:
 
         self.until(kept, within_s)
 
+    def post_orders(self, count: int, *, first: int = 0) -> None:
+        """Post events for `ORDERS` in batches, each until it is known to be kept."""
+        for number in range(first, first + count, 10):
+            self.post_until_kept(list(events("order", 10, first=number)))
+            time.sleep(0.1)
+
     def status(self) -> dict[str, Any]:
         """Everything now."""
         found: dict[str, Any] = self.ask("/api/v1/status")
@@ -199,6 +267,29 @@ class Deployment:
             return f"{json.dumps(self.status(), indent=1)[:6000]}\nup said: {printed}"
         except Unanswered as error:
             return f"{error}\nup said: {printed}"
+
+    def check(self, *, orders: int) -> list[Fact]:
+        """Wait until nothing is left to do, end in order, and hold what is kept against the promises.
+
+        Args:
+            orders: how many events must have been accepted.
+
+        Returns:
+            Every fact.
+        """
+        self.until(self.is_settled, within_s=40)
+        self.end()
+        facts = asyncio.run(self._audit())
+        print(dict(Counter(kind_of(fact) for fact in facts)))
+        assert sum(isinstance(fact, EventAccepted) for fact in facts) == orders
+        return facts
+
+    async def _audit(self) -> list[Fact]:
+        store = open_store(self.store_url)
+        try:
+            return await audit(store, started=self.lines("started.txt"))
+        finally:
+            await store.close()
 
     # What the outside world saw.
 

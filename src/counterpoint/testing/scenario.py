@@ -184,8 +184,9 @@ class _Play:
     def event(self, line: Line) -> None:
         """`event product.updated id=1 by_run=ingest#1 {"sku": "A"}`: an event is accepted."""
         run = self._kernel.state.runs.get(line.options.get("by_run", ""))
-        fields: dict[str, Any] = {"hops": run.hops} if run else {}
-        self._note(self._kernel.emit(line.words[0], line.payload, **fields | line.options))
+        fields: dict[str, Any] = {"hops": run.hops if run else 0} | line.options
+        fields["hops"] = int(fields["hops"])
+        self._note(self._kernel.emit(line.words[0], line.payload, **fields))
 
     def replay(self, line: Line) -> None:
         """`replay build 3 4` (changes) or `replay build dead`: one subscriber gets changes again."""
@@ -338,11 +339,15 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.Note: ("{0.subject}", ""),
 }
 
+#: Fields whose times are shown by how far ahead they are.
+LATER = ("deadline", "not_before", "until")
+
 
 def describe(decision: d.AnyDecision) -> str:
     """A decision as one short line: its kind, what it is about, why, and the figures that matter."""
     subject, names = SHOWN[type(decision)]
     figures = {name: getattr(decision, name, decision.reason.figures.get(name)) for name in names.split()}
+    figures |= {name: figures[name] - decision.at for name in LATER if figures.get(name)}
     # Zero, nothing, and the one host there is, say nothing.
     said = [f"{name}={_shown(value, decision.at)}" for name, value in figures.items() if value and value != "h1"]
     return " ".join([type(decision).__name__, subject.format(decision), decision.reason.code, *said])
@@ -350,10 +355,10 @@ def describe(decision: d.AnyDecision) -> str:
 
 def _shown(value: Any, now: datetime) -> str:
     match value:
-        case datetime() if value > now:
-            return f"+{format_duration(value - now).replace(' ', '')}"
         case datetime():
             return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case timedelta():
+            return f"+{format_duration(value).replace(' ', '')}"
         case dict():
             return ",".join(f"{name}:{amount}" for name, amount in value.items())
         case tuple():

@@ -123,8 +123,7 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
 
 
 def _raise(state: State, run: Run) -> Iterator[RaiseRun]:
-    """A run that has not ended by then goes first from now on, with each task that waits yet."""
-    if run.phase != "confirming":
-        code = "waited-long" if run.phase == "waiting" else "lasts-long"
+    """A run that waits yet by then goes first from now on, with all of its tasks."""
+    if run.phase == "waiting" or any(state.queue.get(run.run, task) for task in run.tasks):
         figures = {"waited_s": (state.at - run.created).total_seconds()}
-        yield RaiseRun(at=state.at, reason=Reason(code, figures), run=run.run)
+        yield RaiseRun(at=state.at, reason=Reason("waited-long", figures), run=run.run)
