@@ -98,12 +98,18 @@ async def start(
     )
     ended = asyncio.create_task(engine.run(), name="engine")
     started = asyncio.create_task(engine.started.wait())
-    await asyncio.wait({ended, started}, return_when=asyncio.FIRST_COMPLETED)
-    if not started.done():
-        started.cancel()
-        await engine.executor.close()
+    try:
+        await asyncio.wait({ended, started}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            ended.result()
+    except BaseException:  # it cannot start, or whoever waits for it gave up
+        ended.cancel()
+        await asyncio.wait({ended})
+        await executor.close()
         await engine.backend.close()
-        ended.result()
+        raise
+    finally:
+        started.cancel()
     service = EngineService(engine, logs=executor.logs, secret=secret)
     return RunningEngine(service, store_url, ended)
 

@@ -71,6 +71,9 @@ class Decider:
         self.state, self.epoch = state, epoch
         #: Number of an accepted event -> its envelope, from acceptance to commit.
         self.incoming: dict[int, Incoming] = {}
+        #: (source, id) of an event accepted lately -> its digest and number, for repeats that come before the
+        #: first is committed. It ends with this leadership, because that commit may fail.
+        self.recent: dict[tuple[str, str], tuple[str, int]] = {}
         self._store, self._clock, self._on_commit = store, clock, on_commit
         self._inbox: list[Waiting] = []
         self._arrived = asyncio.Event()

@@ -313,6 +313,7 @@ class Engine:
                 before = self.clock.at() - self._retention.history
                 below = snapshot.seq - self._retention.kept_facts
                 await self.backend.cut(below=below, history_before=before, epoch=self._epoch)
+                await self.executor.forget(before)
         except StoreError as error:
             self._notice(f"a snapshot could not be kept: {error}")
 

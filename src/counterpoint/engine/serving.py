@@ -48,7 +48,6 @@ class EngineService:
         self.engine, self.history, self.max_event_bytes = engine, engine.backend, max_event_bytes
         self._logs, self._secret = logs, secret
         self._schemas: tuple[str, trigger.Schemas] | None = None
-        self._recent: dict[tuple[str, str], tuple[str, int]] = {}
         self._messages: dict[str, None] = {}
 
     @property
@@ -105,15 +104,15 @@ class EngineService:
         identity = (incoming.change.source, incoming.change.id)
 
         def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
-            recent = self._recent.get(identity)
-            if recent is not None and recent[1] <= state.changes:
-                done.append(_repeat(incoming, *recent))
+            decider = self.engine.decider
+            if identity in decider.recent:
+                done.append(_repeat(incoming, *decider.recent[identity]))
                 return None
             change = msgspec.structs.replace(incoming.change, number=state.changes + 1)
-            self._recent[identity] = (incoming.digest, change.number)
-            while len(self._recent) > MOST_RECENT:
-                self._recent.pop(next(iter(self._recent)))
-            self.engine.decider.incoming[change.number] = incoming
+            decider.recent[identity] = (incoming.digest, change.number)
+            while len(decider.recent) > MOST_RECENT:
+                decider.recent.pop(next(iter(decider.recent)))
+            decider.incoming[change.number] = incoming
             done.append(Accepted(source=change.source, id=change.id, status=202, change=change.number))
             return e.EventAccepted(at=at, wall=wall, change=change)
 

@@ -142,6 +142,10 @@ class Executor(Protocol):
         """The end of an attempt is recorded; the host may forget it."""
         ...
 
+    async def forget(self, before: datetime) -> int:
+        """Drop the logs of attempts that wrote nothing since that time. How many they were."""
+        ...
+
     async def close(self) -> None:
         """Let the hosts go; attempts run on."""
         ...

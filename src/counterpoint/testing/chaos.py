@@ -16,7 +16,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from http.client import HTTPException
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from counterpoint.adapters.stores import open_store
-from counterpoint.engine.facts import Fact, kind_of
+from counterpoint.engine.facts import Fact
 from counterpoint.kernel.events import EventAccepted
 from counterpoint.testing.audit import audit
 
@@ -243,6 +242,14 @@ class Deployment:
         found: dict[str, Any] = self.ask(f"/api/v1/runs/{name.replace('#', '%23')}")
         return found
 
+    def is_ready(self) -> bool:
+        """Whether an engine leads and accepts."""
+        try:
+            self.ask("/readyz")
+        except Unanswered:
+            return False
+        return True
+
     def is_settled(self) -> bool:
         """Whether nothing runs and nothing waits."""
         try:
@@ -280,8 +287,8 @@ class Deployment:
         self.until(self.is_settled, within_s=40)
         self.end()
         facts = asyncio.run(self._audit())
-        print(dict(Counter(kind_of(fact) for fact in facts)))
-        assert sum(isinstance(fact, EventAccepted) for fact in facts) == orders
+        accepted = sum(isinstance(fact, EventAccepted) for fact in facts)
+        assert accepted == orders, f"{orders} events were answered with 2xx, {accepted} are kept"
         return facts
 
     async def _audit(self) -> list[Fact]:

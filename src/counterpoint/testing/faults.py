@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 from counterpoint.adapters.stores.memory import MemoryJournal, MemoryStore
@@ -85,6 +86,10 @@ class ScriptedExecutor:
         """Forget the end of an attempt."""
         self.acknowledged.append((attempt, look))
         self._unacknowledged.pop((attempt, look), None)
+
+    async def forget(self, before: datetime) -> int:
+        """There are no logs."""
+        return 0
 
     async def close(self) -> None:
         """Nothing is held."""

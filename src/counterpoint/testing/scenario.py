@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -346,8 +346,10 @@ LATER = ("deadline", "not_before", "until")
 def describe(decision: d.AnyDecision) -> str:
     """A decision as one short line: its kind, what it is about, why, and the figures that matter."""
     subject, names = SHOWN[type(decision)]
-    figures = {name: getattr(decision, name, decision.reason.figures.get(name)) for name in names.split()}
-    figures |= {name: figures[name] - decision.at for name in LATER if figures.get(name)}
+    figures: dict[str, Any] = {}
+    for name in names.split():
+        value = getattr(decision, name, decision.reason.figures.get(name))
+        figures[name] = value - decision.at if value and name in LATER else value
     # Zero, nothing, and the one host there is, say nothing.
     said = [f"{name}={_shown(value, decision.at)}" for name, value in figures.items() if value and value != "h1"]
     return " ".join([type(decision).__name__, subject.format(decision), decision.reason.code, *said])

@@ -7,6 +7,7 @@ of the format (`format/`, made of `kinds.py` and `records.py`) -> a plan, checke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,33 @@ from counterpoint.engine.declare.format import score_format
 from counterpoint.engine.declare.links import check_links
 from counterpoint.engine.declare.notations import is_timezone
 from counterpoint.engine.declare.pages import reference, schema
-from counterpoint.engine.declare.python import read_python
+from counterpoint.engine.declare.python import read_python, run_python
 from counterpoint.engine.declare.reading import Reading, Reported
 from counterpoint.engine.declare.yaml import read_yaml
 from counterpoint.errors import DeclarationError
 from counterpoint.model.plan import DEFAULT_WAITS, Plan
 from counterpoint.ports.tool import Tool
 
-__all__ = ["declare", "declare_text", "reference", "schema"]
+__all__ = ["ScoreText", "declare", "declare_scores", "declare_text", "read_files", "reference", "schema"]
 
 #: Sections whose names are unique over all files of a plan.
 _SECTIONS = ("pools", "events", "assets", "pipelines", "classes")
+
+
+class ScoreText(Struct, frozen=True, forbid_unknown_fields=True):
+    """A score apart from its file, so that another process can read it.
+
+    Attributes:
+        name: the file as the user named it, for the places of mistakes.
+        folder: the folder it stands in, as an absolute path on the machine of the engine. Tasks run
+            there, and schemas that are named by a path are read from there.
+        text: what the file holds; for a name that ends with `.py`, what the file declared when it was
+            run, as JSON (`python.run_python`).
+    """
+
+    name: str
+    folder: str
+    text: str
 
 
 class _Document(Struct):
@@ -50,10 +67,40 @@ def declare(paths: Sequence[Path], tools: Mapping[str, Tool]) -> Plan:
     documents: list[_Document] = []
     for path in paths:
         reading.files.append(str(path))
-        try:
-            documents += _load(path, reading)
-        except Reported:
-            continue
+        with suppress(Reported):
+            documents += _documents(_load(path, reading), reading)
+    return _plan(documents, tools, reading)
+
+
+def read_files(paths: Sequence[Path]) -> list[ScoreText]:
+    """The scores in these files, for `declare_scores` elsewhere. Python files are run, nothing is checked.
+
+    Raises:
+        DeclarationError: a file cannot be read.
+    """
+    reading = Reading()
+    scores = []
+    for path in paths:
+        with suppress(Reported):
+            scores.append(_load(path, reading))
+    if reading.mistakes:
+        raise DeclarationError(reading.mistakes)
+    return scores
+
+
+def declare_scores(scores: Sequence[ScoreText], tools: Mapping[str, Tool]) -> Plan:
+    """Read scores as one plan, as `declare` reads their files.
+
+    Raises:
+        DeclarationError: as for `declare`.
+    """
+    reading = Reading()
+    documents: list[_Document] = []
+    for score in scores:
+        reading.files.append(score.name)
+        with suppress(Reported):
+            _check_place(score, reading)
+            documents += _documents(score, reading)
     return _plan(documents, tools, reading)
 
 
@@ -64,30 +111,47 @@ def declare_text(text: str, *, name: str = "score.yaml", folder: Path, tools: Ma
         DeclarationError: as for `declare`.
     """
     reading = Reading()
-    try:
-        documents = [_Document(read_yaml(text, name, reading), folder.absolute())]
-    except Reported:
-        documents = []
+    documents: list[_Document] = []
+    with suppress(Reported):
+        documents = _documents(ScoreText(name, str(folder.absolute()), text), reading)
     return _plan(documents, tools, reading)
 
 
-def _load(path: Path, reading: Reading) -> list[_Document]:
-    folder = path.absolute().parent
+def _load(path: Path, reading: Reading) -> ScoreText:
     place = Node(None, str(path), 1)
     try:
         raw = path.read_bytes()
     except OSError as error:
         message = f"a score was expected, the file cannot be read ({error.strerror}); check path and permissions"
         raise reading.refuse(place, message, "unreadable") from error
+    folder = str(path.absolute().parent)
     if path.suffix == ".py":
-        return [_Document(root, folder) for root in read_python(path, reading)]
+        return ScoreText(str(path), folder, run_python(path))
     try:
-        text = raw.decode("utf-8-sig")
+        return ScoreText(str(path), folder, raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         place.line = raw.count(b"\n", 0, error.start) + 1
         message = "text in UTF-8 was expected, other bytes were found; save the file as UTF-8"
         raise reading.refuse(place, message, "unreadable") from error
-    return [_Document(read_yaml(text, str(path), reading), folder)]
+
+
+def _check_place(score: ScoreText, reading: Reading) -> None:
+    """Refuse a score whose folder is not here, as when it comes from another machine."""
+    if "\0" in score.name + score.folder:
+        raise reading.refuse(Node(None, "", 1), "names without NUL characters were expected", "unreadable")
+    if not Path(score.folder).is_absolute() or not Path(score.folder).is_dir():
+        message = (
+            f"an absolute path of a folder on the engine's machine was expected, {score.folder!r} was found; "
+            "declare the score where its engine runs"
+        )
+        raise reading.refuse(Node(None, score.name, 1), message, "unreadable")
+
+
+def _documents(score: ScoreText, reading: Reading) -> list[_Document]:
+    folder = Path(score.folder)
+    if score.name.endswith(".py"):
+        return [_Document(root, folder) for root in read_python(score.text, score.name, folder, reading)]
+    return [_Document(read_yaml(score.text, score.name, reading), folder)]
 
 
 def _plan(documents: Sequence[_Document], tools: Mapping[str, Tool], reading: Reading) -> Plan:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from counterpoint.entrypoints.cli.client import Client
-from counterpoint.entrypoints.cli.options import asks_server, with_json
+from counterpoint.entrypoints.cli.options import client_for, with_folder, with_json, with_server, with_token
 from counterpoint.entrypoints.cli.output import DIM, Output
 from counterpoint.errors import Conflict, DeclarationError, Mistake
 
@@ -104,18 +103,34 @@ def check(files: tuple[Path, ...], as_json: bool) -> int:
 @files_argument
 @click.option("--dry-run", is_flag=True, help="Only show the difference.")
 @click.option("--commit", metavar="REVISION", help="The revision of the code; git is asked for it unless given.")
-@asks_server
-def apply(client: Client, out: Output, files: tuple[Path, ...], dry_run: bool, commit: str | None) -> None:
+@with_server
+@with_token
+@with_folder
+@with_json
+def apply(
+    files: tuple[Path, ...],
+    dry_run: bool,
+    commit: str | None,
+    server: str | None,
+    token: str,
+    folder: Path,
+    as_json: bool,
+) -> None:
     """Declare a score to the running server.
 
-    The files are the whole plan: what they do not name is removed.
+    The files are the whole plan: what they do not name is removed. The server reads them, and
+    the schemas that they name, from the folders they stand in.
     """
     import msgspec
 
-    plan = read_plan(files)
+    from counterpoint.engine.declare import read_files
+
+    out, client = Output(as_json=as_json), client_for(server, token, folder)
+    files = files_of(files, folder)
+    scores = msgspec.to_builtins(read_files(files))
     revision = revision_of(files) if commit is None else commit
     declared = client.post(
-        "plan", msgspec.json.encode(plan), dry_run=str(dry_run).lower(), commit=revision or None
+        "plan", {"scores": scores}, dry_run=str(dry_run).lower(), commit=revision or None
     )
     if out.as_json:
         out.json(declared)
@@ -126,7 +141,7 @@ def apply(client: Client, out: Output, files: tuple[Path, ...], dry_run: bool, c
     elif dry_run:
         out.say(_dim("nothing was declared yet; without --dry-run it is"))
     else:
-        out.say(out.state("succeeded", f"{plan.name} is declared"))
+        out.say(out.state("succeeded", f"plan {declared['digest'][:8]} is in force"))
 
 
 @click.command()
@@ -142,6 +157,19 @@ def schema(as_json: bool) -> None:
 VERBS = (init, check, apply, schema)
 
 
+def files_of(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """The files that were named, else the folder's `score.yaml`."""
+    if files:
+        return tuple(files)
+    usual = folder / "score.yaml"
+    if not usual.exists():
+        where = f"in {folder}" if folder != Path() else "in this folder"
+        raise Mistake(
+            f"there is no score.yaml {where}; `counterpoint init` writes one, or name a FILE", code="no-score"
+        )
+    return (usual,)
+
+
 def read_plan(files: Sequence[Path], folder: Path = Path()) -> Plan:
     """The plan that these files declare; the folder's `score.yaml` unless any is named.
 
@@ -151,12 +179,7 @@ def read_plan(files: Sequence[Path], folder: Path = Path()) -> Plan:
     from counterpoint.adapters.tools import standard_tools
     from counterpoint.engine.declare import declare
 
-    if not files and not Path("score.yaml").exists():
-        raise Mistake(
-            "there is no score.yaml in this folder; `counterpoint init` writes one, or name a FILE",
-            code="no-score",
-        )
-    return declare(tuple(files) or (Path("score.yaml"),), standard_tools())
+    return declare(files_of(files, folder), standard_tools())
 
 
 def plain(mistake: Mistake) -> dict[str, str]:

@@ -47,17 +47,18 @@ def up(
 
     from counterpoint.entrypoints.api.server import Listener
     from counterpoint.entrypoints.api.settings import ApiSettings
-    from counterpoint.entrypoints.cli.declare import read_plan
+    from counterpoint.entrypoints.cli.declare import files_of, read_plan
     from counterpoint.entrypoints.cli.serving import Up
 
-    plan = read_plan(files, folder)
+    files = files_of(files, folder)
+    plan = read_plan(files)
     settings = ApiSettings(token=token, names=names)
     listener = Listener(*_address(listen), settings)
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:
-        await Up(plan, files or (folder / "score.yaml",), Output(as_json=as_json), quiet=quiet).run(
+        await Up(plan, files, Output(as_json=as_json), quiet=quiet).run(
             listener, settings, store=store, drain=drain
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -156,6 +157,17 @@ class ExecutorContract:
         assert workplace.log("run#1_task_1.log").splitlines() == [str(workplace.folder), "out", "err"]
         assert ended.started is not None and ended.ended is not None
         assert ended.started <= ended.ended
+
+    async def test_logs_are_kept_until_they_are_to_be_forgotten(
+        self, session: Session, workplace: Workplace
+    ) -> None:
+        await session.run("run#1/task/1", "echo", "kept")
+        assert await session.executor.forget(datetime.now(UTC) - timedelta(days=1)) == 0
+        assert workplace.log("run#1_task_1.log") == "kept\n"
+
+        assert await session.executor.forget(datetime.now(UTC) + timedelta(days=1)) == 1
+        with pytest.raises(FileNotFoundError):
+            workplace.log("run#1_task_1.log")
 
     async def test_an_exit_code_is_a_failure_with_its_last_words(self, session: Session) -> None:
         ended = await session.run("a", "sh", "-c", "echo no such table >&2; exit 3")

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -172,6 +173,10 @@ class ProcessExecutor:
     async def acknowledge(self, attempt: str, look: int) -> None:
         """See `ports.executor.Executor`. If it does not arrive, the end is reported again."""
         self._say(_encode({"type": "acknowledge", "attempt": attempt, "look": look}))
+
+    async def forget(self, before: datetime) -> int:
+        """See `ports.executor.Executor`."""
+        return await asyncio.to_thread(_drop_logs, self.logs, before.timestamp())
 
     async def close(self) -> None:
         """See `ports.executor.Executor`."""
@@ -354,3 +359,15 @@ def _place(placement: Placement) -> bytes:
             "folder": str(Path(invocation.folder).absolute()),
         }
     )
+
+
+def _drop_logs(logs: Path, before: float) -> int:
+    """Remove files below `logs` that were not written since, and folders left empty."""
+    dropped = 0
+    for log in list(logs.rglob("*.log")):
+        with suppress(OSError):
+            if log.stat().st_mtime < before:
+                log.unlink()
+                dropped += 1
+                log.parent.rmdir()  # the last of its run; refused while there are others
+    return dropped

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from starlette.concurrency import run_in_threadpool
 
+from counterpoint.bootstrap import tools
+from counterpoint.engine.declare import ScoreText, declare_scores
 from counterpoint.engine.service import Declared, Explanation, PoolStatus, Status, StreamMessage
 from counterpoint.entrypoints.api.pages import LONGEST, Page
 from counterpoint.entrypoints.api.routing import Call, Endpoints
@@ -33,10 +36,22 @@ class DeclareQuery(Struct, kw_only=True):
     commit: Annotated[str, Meta(max_length=200, description="the revision of the code it comes from")] = ""
 
 
+class Declaration(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Scores that are one plan together."""
+
+    scores: Annotated[list[ScoreText], Meta(min_length=1, max_length=1000)]
+
+
 @routes.post("/plan")
-async def declare_plan(call: Call, query: DeclareQuery, body: Plan) -> Declared:
-    """Replace the plan in force. It is the whole plan: what it does not name is removed."""
-    return await call.service.declare(body, by=call.caller.by, commit=query.commit, dry_run=query.dry_run)
+async def declare_plan(call: Call, query: DeclareQuery, body: Declaration) -> Declared:
+    """Replace the plan in force by what these scores declare. What they do not name is removed.
+
+    They are read here, because a plan that was not checked could stop the engine. If anything is
+    wrong in them nothing is changed, and the answer lists every mistake.
+    """
+    # In a thread: a large score takes seconds to read, and the engine shares this one.
+    plan = await run_in_threadpool(declare_scores, body.scores, tools())
+    return await call.service.declare(plan, by=call.caller.by, commit=query.commit, dry_run=query.dry_run)
 
 
 @routes.get("/pools")
