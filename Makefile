@@ -18,10 +18,10 @@ lint: .venv/.dev ## say what is out of shape
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 
 types: .venv/.dev ## check the types
-	@$(BIN)/mypy
+	@$(BIN)/mypy && $(BIN)/mypy --package bench
 
 imports: .venv/.dev ## check that imports point inwards
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 test: .venv/.dev ## set up what is missing and run every test
 	@$(BIN)/pytest

@@ -50,7 +50,9 @@ class Nowhere:
         sink(HostState(host="nowhere", state="appeared"))
         return ["nowhere"]
 
-    async def resolve(self, attempts: Sequence[tuple[str, str, int]]) -> Sequence[tuple[str, int]]:
+    async def resolve(
+        self, attempts: Sequence[tuple[str, str, int]], *, hosts: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
         return []
 
     async def place(self, host: str, placement: Placement) -> None:
@@ -67,6 +69,9 @@ class Nowhere:
     async def acknowledge(self, attempt: str, look: int) -> None:
         """Nothing is kept that could be forgotten."""
 
+    async def forget(self, before: datetime) -> int:
+        return 0
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -82,7 +87,10 @@ async def measure(store: str, folder: Path, runs: int) -> dict[str, float]:
         secret=b"bench",
     )
     life = asyncio.create_task(engine.run())
-    await engine.started.wait()
+    started = asyncio.create_task(engine.started.wait())
+    await asyncio.wait({life, started}, return_when=asyncio.FIRST_COMPLETED)
+    if life.done():
+        life.result()
     service = EngineService(engine, logs=folder, secret=b"bench")
     before, begin = engine.state.facts, time.perf_counter()
 

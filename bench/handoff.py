@@ -77,15 +77,16 @@ def floor(kind: str, store: str, size: int) -> Iterator[Any]:
     """Measures the floor once for each call."""
     command = [sys.executable, "-m", "bench.floor", kind, store, str(size), str(OUT)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        asking, answers = process.stdin, process.stdout
+        assert asking is not None and answers is not None, "both are pipes"
 
         def once() -> float:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return float(process.stdout.readline())
+            asking.write("\n")
+            asking.flush()
+            return float(answers.readline())
 
         yield once
-        process.stdin.close()
+        asking.close()
 
 
 def times(folder: Path, name: str) -> list[float]:

@@ -91,10 +91,9 @@ def running(score: str, *, store: str = "", files: dict[str, str] | None = None)
             (folder / name).write_text(content)
         with (folder / "up.log").open("wb") as log:
             begin = time.perf_counter()
-            command = [COUNTERPOINT, "up", "--listen", "127.0.0.1:0", "--quiet"]
-            process = subprocess.Popen(
-                [*command, "--store", store] if store else command, cwd=folder, stdout=log, stderr=log
-            )
+            command = [str(COUNTERPOINT), "up", "--listen", "127.0.0.1:0", "--quiet"]
+            command += ["--store", store] if store else []
+            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
             try:
                 address = folder / ".counterpoint/server.json"
                 wait_until(lambda: address.exists() or process.poll() is not None, "the server is ready")

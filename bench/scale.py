@@ -16,7 +16,7 @@ from hashlib import sha256
 from itertools import count
 from multiprocessing.connection import Connection
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -148,7 +148,7 @@ class World:
         for number in count():
             yield f"work-{number % FLOWING_SHAPES + number // FLOWING_SHAPES % 40 * SHAPES:05}"
 
-    def now(self) -> dict[str, datetime]:
+    def now(self) -> dict[str, Any]:
         self.at += timedelta(microseconds=200)
         return {"at": self.at, "wall": self.at}
 
@@ -171,7 +171,7 @@ class World:
         )  # fmt: skip
         return self.do(e.EventAccepted(**self.now(), change=change))
 
-    def end(self, attempt: str, outcome: str = "succeeded") -> tuple[float, int]:
+    def end(self, attempt: str, outcome: Literal["succeeded", "failed"] = "succeeded") -> tuple[float, int]:
         return self.do(
             e.AttemptEnded(
                 **self.now(), attempt=attempt, outcome=outcome, failure="" if outcome == "succeeded" else "exit"

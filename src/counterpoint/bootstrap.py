@@ -46,12 +46,11 @@ class RunningEngine:
                     break
 
     async def close(self) -> None:
-        """Give leadership back; attempts run on under their worker host."""
+        """Give leadership back; attempts run on under their worker host. An error is told by `ended` alone."""
         engine = self.service.engine
         await engine.stop()
         try:
-            with suppress(asyncio.CancelledError):
-                await self.ended
+            await asyncio.wait({self.ended})
         finally:
             await engine.executor.close()
             await engine.backend.close()

@@ -8,7 +8,8 @@ import pytest
 from counterpoint.adapters.tools import standard_tools
 from counterpoint.ports.executor import Invocation
 from counterpoint.ports.tool import Tool
-from counterpoint.testing.contracts.tool import ToolContract, example_context, example_task
+from counterpoint.tables.nodes import Node, locate
+from counterpoint.testing.contracts.tool import ToolContract, example_context, example_task, read_settings
 
 TOOLS = standard_tools()
 
@@ -155,16 +156,21 @@ class TestCheck(_Standard):
 
     @pytest.mark.parametrize("later", ["retry", "branch", "quarantine", "ask"])
     def test_a_gate_of_a_later_release_is_refused_as_such(self, tool: Tool, later: str) -> None:
-        (mistake,) = tool.read_spec({"file": "a", "on_fail": later})[1]
+        (mistake,) = read_settings(tool, {"file": "a", "on_fail": later})[1]
 
-        assert mistake.path == ("on_fail",)
+        assert f"`on_fail: {later}` was found" in mistake.message
         assert mistake.code == "not-yet"
 
     def test_a_mistake_in_a_list_of_checks_names_its_place(self, tool: Tool) -> None:
-        (mistake,) = tool.read_spec([{"file": "a"}, {"file": "b", "min_siez": "1KB"}])[1]
+        first, second = (
+            locate({"file": "a"}, "score.yaml", 1),
+            locate({"file": "b", "min_siez": 1}, "score.yaml", 2),
+        )
 
-        assert mistake.path == (1, "min_siez")
-        assert mistake.message == "unknown key `min_siez`; did you mean `min_size`?"
+        (mistake,) = read_settings(tool, Node([first, second], "score.yaml", 1))[1]
+
+        assert mistake.where == "score.yaml:2"
+        assert mistake.message == "a check of a file has no key 'min_siez'; did you mean 'min_size'?"
 
 
 class TestWait(_Standard):
@@ -189,7 +195,7 @@ class TestWait(_Standard):
 
 
 def _prepared(tool: Tool, node: object, *, stopping: bool = False) -> Invocation:
-    spec, mistakes = tool.read_spec(node)
+    spec, mistakes = read_settings(tool, node)
     assert not mistakes
     return tool.prepare(example_task(tool, spec), msgspec.structs.replace(example_context(), stopping=stopping))
 

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from counterpoint.adapters.executors.process.launch import is_gone
 
 COUNTERPOINT = [sys.executable, "-m", "counterpoint.entrypoints.cli.main"]
 
@@ -46,13 +49,15 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
-    def up(self, *words: str, wait: bool = True) -> subprocess.Popen[str]:
+    def up(
+        self, *words: str, wait: bool = True, program: list[str] = COUNTERPOINT, **env: str
+    ) -> subprocess.Popen[str]:
         """Start `up`, and return when it serves."""
         with (self.folder / f"up-{len(self.started)}.log").open("w") as log:
             process = subprocess.Popen(
-                [*COUNTERPOINT, "up", "--listen", "127.0.0.1:0", *words],
+                [*program, "up", "--listen", "127.0.0.1:0", *words],
                 cwd=self.folder,
-                env=self.env,
+                env=self.env | env,
                 stdout=log,
                 stderr=log,
                 text=True,
@@ -69,6 +74,25 @@ class Project:
             return int(json.loads((self.folder / ".counterpoint/server.json").read_text())["pid"])
         except (OSError, ValueError):
             return None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the running server."""
+        note = json.loads((self.folder / ".counterpoint/server.json").read_text())
+        return str(note["url"]).removeprefix("http://")
+
+    def send(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """One request with exactly these headers (`_` is `-`); the status and body of the answer."""
+        connection = HTTPConnection(self.address, timeout=10)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
     def end(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> float:
         """Send a signal and wait for the end; how many seconds it took."""
@@ -92,6 +116,12 @@ class Project:
             time.sleep(0.05)
         raise AssertionError(f"it did not come to pass within {within_s} s; up said:\n{self.log()}")
 
+    def end_worker_host(self) -> None:
+        """End the process under which tasks run; it would do so by itself, a minute later."""
+        place = self.folder / ".counterpoint/host"
+        if not is_gone(place):
+            os.kill(int((place / "lock").read_text().split()[0]), signal.SIGTERM)
+
     def phase(self, run: str) -> str:
         """How far a run is; "" while there is no such run."""
         done = self.type("show", run, "--json")
@@ -106,3 +136,4 @@ def project(tmp_path: Path) -> Iterator[Project]:
         if process.poll() is None:
             process.kill()
             process.wait()
+    made.end_worker_host()

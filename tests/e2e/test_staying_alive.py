@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from typing import Any
 
 SLOW = """\
@@ -51,6 +53,63 @@ def test_a_second_up_stands_by_and_takes_over(project: Any) -> None:
     project.until(lambda: project.serving() == second.pid, within_s=5)
 
     assert project.type("run", "slow").returncode == 0
+
+
+#: `counterpoint` with a rule that has a mistake in it.
+BROKEN = """
+import sys
+from importlib import import_module
+
+from counterpoint.entrypoints.cli.main import main
+from counterpoint.kernel.events import RunRequested
+
+step = import_module("counterpoint.kernel.step")
+
+
+def broken(state, event):
+    if isinstance(event, RunRequested):
+        raise ZeroDivisionError("a rule is wrong")
+    return ()
+
+
+step.THEN = (*step.THEN, broken)
+sys.exit(main())
+"""
+
+
+def test_an_engine_that_ends_by_a_mistake_of_ours_ends_up_which_says_where_to_look(project: Any) -> None:
+    project.score(SLOW)
+    server = project.up(program=[sys.executable, "-c", BROKEN])
+
+    assert project.type("run", "slow", "--no-wait").returncode != 0
+    server.wait(10)
+
+    assert server.returncode == 1
+    last = project.log().splitlines()[-1]
+    assert last.startswith("error: the engine ended by a mistake of ours (ZeroDivisionError: a rule is wrong)")
+    assert ".counterpoint/error.log" in last
+    assert "Traceback" not in project.log()
+    assert "in broken" in (project.folder / ".counterpoint/error.log").read_text()
+    assert project.serving() is None
+    # Nothing of it was recorded, so the next engine is not broken by it again.
+    project.up()
+    assert project.ask("runs")["rows"] == []
+
+
+def test_a_run_without_a_server_ends_with_its_engine(project: Any) -> None:
+    project.score(SLOW)
+
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, "run", "slow"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the engine ended by a mistake of ours (ZeroDivisionError")
 
 
 def test_a_task_emits_with_its_own_token_and_may_do_nothing_else(project: Any) -> None:

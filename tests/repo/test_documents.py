@@ -115,7 +115,7 @@ def _code_values(node: ast.AST) -> Iterator[ast.expr]:
         case ast.Call(func=func, args=args, keywords=keywords):
             yield from (keyword.value for keyword in keywords if keyword.arg == "code")
             name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
-            if name in ("refuse", "add", "SpecMistake") and len(args) > 2:
+            if name in ("refuse", "add") and len(args) > 2:
                 yield args[-1]
         case ast.Assign(targets=[ast.Name(id="code")], value=value):
             yield value
@@ -202,3 +202,13 @@ def test_python_names_of_ours_that_documents_use_exist() -> None:
         ):
             for name in names.split(","):
                 assert hasattr(importlib.import_module(module), name.strip()), f"{module} has no {name}"
+
+
+def test_every_variable_that_a_task_is_given_is_documented() -> None:
+    given = set()
+    for path in ("engine/dispatch.py", "adapters/executors/process/attempts.py"):
+        given |= set(re.findall(r"\"(COUNTERPOINT_[A-Z_]+)\"", (ROOT / "src/counterpoint" / path).read_text()))
+    page = (ROOT / "docs/reference/tasks.md").read_text()
+
+    assert len(given) > 10
+    assert [name for name in sorted(given - {"COUNTERPOINT_SECRET_"}) if f"`{name}`" not in page] == []

@@ -60,8 +60,7 @@ def decode(stored: StoredFact) -> Fact:
     upcast = UPCASTERS.get(stored.kind)
     if upcast is None:
         return _decoder.decode(stored.body)
-    fact: Fact = msgspec.convert(upcast(msgspec.json.decode(stored.body)), AnyEvent | AnyDecision)
-    return fact
+    return _decoder.decode(_encoder.encode(upcast(msgspec.json.decode(stored.body))))
 
 
 def decode_all(stored: Sequence[StoredFact]) -> list[Fact]:
@@ -86,7 +85,7 @@ def decode_state(snapshot: Snapshot) -> Document:
         document = msgspec.json.decode(snapshot.body)
         for version in range(snapshot.version, SNAPSHOT_VERSION):
             document = SNAPSHOT_UPCASTERS[version](document)
-        return msgspec.convert(document, Document)
+        return _document.decode(_encoder.encode(document))
     except (msgspec.MsgspecError, LookupError) as error:
         text = f"the one of fact {snapshot.seq}, version {snapshot.version}, cannot be read: {error}"
         raise StoreError(text) from error

@@ -14,19 +14,20 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from counterpoint.engine import facts
-from counterpoint.engine.decide import Decided, Decider, Make
+from counterpoint.engine.decide import Decided, Decider
 from counterpoint.engine.dispatch import Dispatcher
 from counterpoint.engine.observe import Observer
 from counterpoint.engine.service import StreamMessage
 from counterpoint.errors import LeadershipLost, Mistake, StoreError, StoreUnavailable
 from counterpoint.kernel.decisions import AnyDecision, FinishRun
-from counterpoint.kernel.events import AnyEvent, HostLost, PlanDeclared, Woke
+from counterpoint.kernel.events import AnyEvent, PlanDeclared, Woke
 from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.explain import sentence
 from counterpoint.kernel.state import Document, State
@@ -166,8 +167,8 @@ class Engine:
         ahead = self.clock.at() - self.clock.wall()
         if ahead > AHEAD:
             self._notice(
-                f"the newest fact is {ahead.total_seconds():.0f} s ahead of this machine's clock, which may be wrong;"
-                " engine time goes on from that fact"
+                f"the newest fact is {ahead.total_seconds():.0f} s ahead of the clock of this machine; engine time goes"
+                " on from that fact"
             )
         decider = Decider(state, self.backend, self.clock, epoch=epoch, on_commit=self._committed)
         observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self._progressed)
@@ -208,10 +209,8 @@ class Engine:
         tail: list[AnyEvent | AnyDecision] = []
         while stored := await self.backend.read(after=after, limit=5_000):
             if stored[0].seq != after + 1:
-                raise Mistake(
-                    f"the journal goes on at fact {stored[0].seq}, and no snapshot reaches up to it; restore a backup",
-                    code="store-damaged",
-                )
+                text = f"no snapshot reaches up to fact {stored[0].seq}, where the journal begins; restore a backup"
+                raise Mistake(text, code="store-damaged")
             tail += facts.decode_all(stored)
             after = stored[-1].seq
         state = fold(document, tail)
@@ -221,7 +220,7 @@ class Engine:
 
     async def _newest_snapshot(self) -> tuple[Document | None, int]:
         """The newest snapshot that can be read, and its seq; (None, 0) where the journal alone must do."""
-        for skip in range(2):
+        for skip in count():
             try:
                 snapshot = await self.backend.load(skip=skip)
                 if snapshot is None:
@@ -252,14 +251,13 @@ class Engine:
         """Take the hosts over, find running attempts again, then carry out decisions as they come."""
         hosts = await self.executor.connect(epoch=decider.epoch, sink=sink)
         state = decider.state
-        for host in [host for host in state.hosts if host not in hosts]:
-            decider.post(_host_lost(host))
         running = [
             (attempt.attempt, attempt.host, attempt.look)
             for attempt in state.attempts.values()
             if not attempt.deferred
         ]
-        for name, _ in await self.executor.resolve(running):
+        others = [host for host in state.hosts if host not in hosts]
+        for name, _ in await self.executor.resolve(running, hosts=others):
             dispatcher.place(name)
         decider.post(lambda state, at, wall: Woke(at=at, wall=wall))
         self.started.set()
@@ -399,10 +397,6 @@ class Engine:
         for queue in self._readers:
             with suppress(asyncio.QueueFull):
                 queue.put_nowait(None)
-
-
-def _host_lost(host: str) -> Make:
-    return lambda state, at, wall: HostLost(at=at, wall=wall, host=host)
 
 
 def message(fact: AnyEvent | AnyDecision, seq: int) -> StreamMessage:

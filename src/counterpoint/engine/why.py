@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.explain import Why, holders_of, say, why_pipeline, why_run
 from counterpoint.kernel.state import Run, State
 from counterpoint.model.quantity import format_duration
-from counterpoint.ports.store import History, RunRow
+from counterpoint.ports.store import EventRow, History, RunRow
 
 #: Links of a chain of causes that are followed back.
 MOST_CAUSES = 20
@@ -64,7 +65,7 @@ async def causes(history: History, run: Run) -> list[dict[str, Any]]:
             by = str(envelope.get("counterpointrun", ""))
             chain.append(
                 {
-                    "what": f"{row.type} {row.id}",
+                    "what": _told(row, envelope),
                     "change": row.number,
                     "run": by,
                     "for": current.run,
@@ -78,6 +79,22 @@ async def causes(history: History, run: Run) -> list[dict[str, Any]]:
         before = await history.row("runs", earlier)
         current = msgspec.json.decode(before.document, type=Run) if isinstance(before, RunRow) else None
     return chain
+
+
+def _told(row: EventRow, envelope: Mapping[str, Any]) -> str:
+    """A change in words: `ingest#1 published raw version 4`."""
+    by, data = envelope.get("counterpointrun", ""), envelope.get("data")
+    match row.type.removeprefix("counterpoint."), data:
+        case "asset.published", {"asset": asset, "partition": partition, "seq": seq}:
+            version = f"{asset}/{partition} version {seq}" if partition else f"{asset} version {seq}"
+            return f"{by} published {version}" if by else f"{version} was reported"
+        case "checkpoint", {"checkpoint": name}:
+            return f"{by} reached checkpoint {name}"
+        case "tick", {"pipeline": pipeline}:
+            return f"{pipeline} ticked at {row.time:%H:%M:%S} UTC"
+        case kind, _ if kind.startswith("run.") and by:
+            return f"{by} {kind.removeprefix('run.')}"
+    return f"{row.type} {row.id} from {row.source}"
 
 
 async def _asset_causes(state: State, history: History, name: str) -> list[dict[str, Any]]:

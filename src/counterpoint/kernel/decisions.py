@@ -293,10 +293,11 @@ class RaiseRun(Decision, frozen=True, tag="RaiseRun"):
 
 
 class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
-    """Keep what gets free of these resources for a run that was passed over too long."""
+    """Keep what gets free of these resources for a run, or a task of one, that was passed over too long."""
 
     run: str
     resources: tuple[str, ...]
+    task: str = ""
 
 
 class Note(Decision, frozen=True, tag="Note"):

@@ -56,13 +56,12 @@ def _begin(state: State, event: e.Event) -> None:
     state.wall = event.wall
     state.touched = Touched()
     while state.rests and state.rests[0][0] <= state.at:
-        _, name, task_name = heappop(state.rests)
-        run = state.runs.get(name)
-        task = run.tasks.get(task_name) if run else None
-        if run and task and task.phase == "resting" and task.not_before and task.not_before <= state.at:
+        until, name, task_name = heappop(state.rests)
+        task = state.rested(until, name, task_name)
+        if task is not None:
             _task_phase(task, "ready")
             task.not_before = None
-            _wait(state, run, task_name)
+            _wait(state, state.runs[name], task_name)
 
 
 # Events.
@@ -145,7 +144,7 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     if all(task.phase != "ready" for task in run.tasks.values()):
         # No task failed, but what came after them did (a clash, a refusal): all are done again.
         _forget_ends(run, run.tasks.values())
-        _take_plan(state, run)
+        _settle_tasks(state, run)
     if (last := state.last.get(run.pipeline)) is not None and last.run == run.run:
         del state.last[run.pipeline]
     _enter(state, run)
@@ -156,7 +155,7 @@ def pause_requested(state: State, event: e.PauseRequested) -> None:
     for name in state.live.get(event.pipeline, {}):
         run = state.runs[name]
         if run.automatic and run.phase == "waiting":
-            state.queue.remove(name, "")
+            _withdraw(state, run, "")
 
 
 def resume_requested(state: State, event: e.ResumeRequested) -> None:
@@ -454,7 +453,7 @@ def fail_task(state: State, decision: d.FailTask) -> None:
 def skip_task(state: State, decision: d.SkipTask) -> None:
     run = state.runs[decision.run]
     task = run.tasks[decision.task]
-    state.queue.remove(run.run, decision.task)
+    _withdraw(state, run, decision.task)
     _task_phase(task, "skipped")
     task.attempt, task.not_before = "", None
     _settle_tasks(state, run)
@@ -610,8 +609,7 @@ def raise_run(state: State, decision: d.RaiseRun) -> None:
 
 
 def reserve_for(state: State, decision: d.ReserveFor) -> None:
-    name = next(name for name in ["", *state.runs[decision.run].tasks] if state.queue.get(decision.run, name))
-    state.queue.reserve(decision.run, name, decision.resources)
+    state.queue.reserve(decision.run, decision.task, decision.resources)
 
 
 def note(state: State, decision: d.Note) -> None:
@@ -783,24 +781,26 @@ def _fill_places(state: State, lane: Lane) -> None:
         if run is None or not run.held:
             heappop(behind)
             continue
-        active = state.active(lane)
-        if len(active) >= state.pipeline_of(run).concurrency:
+        places = state.places.setdefault(lane, {})
+        if len(places) >= state.pipeline_of(run).concurrency:
+            if automatic:
+                return
             # An automatic run that still waits steps back: it may be paused, or its inputs suspect.
-            waiting = [other for other in active if other.automatic and other.phase == "waiting"]
-            if automatic or not waiting:
+            waiting = [each for each in state.active(lane) if each.automatic and each.phase == "waiting"]
+            if not waiting:
                 return
             _hold_back(state, waiting[-1])
         heappop(behind)
         run.held = False
-        state.places.setdefault(lane, {})[name] = None
+        places[name] = None
         _wait(state, run, "")
     state.behind.pop(lane, None)
 
 
 def _hold_back(state: State, run: Run) -> None:
     run.held = True
-    state.queue.remove(run.run, "")
-    _drop(state.places, run.of, run.run)
+    _withdraw(state, run, "")
+    del state.places[run.of][run.run]
     heappush(state.behind[run.of], (run.automatic, run.ordinal, run.run))
     state.written.runs[run.run] = run
 
@@ -816,8 +816,14 @@ def _begin_to_end(state: State, run: Run, why: str) -> None:
     """Nothing of a run is started any more."""
     run.ending = why
     for name in ["", *run.tasks]:
-        state.queue.remove(run.run, name)
+        _withdraw(state, run, name)
     state.touched.runs[run.run] = None
+
+
+def _withdraw(state: State, run: Run, task: str) -> None:
+    """Take a request out of the queue; what was kept for it is free again."""
+    state.queue.remove(run.run, task)
+    state.touched.admission = True
 
 
 def _wait(state: State, run: Run, task: str) -> None:
@@ -830,13 +836,19 @@ def _wait(state: State, run: Run, task: str) -> None:
 
 def _queue(state: State, run: Run, task: str) -> None:
     """Put a request into the queue, unless nothing may start it now."""
-    is_paused = run.automatic and not task and run.pipeline in state.paused
-    if run.ending or is_paused or (not task and run.pipeline not in state.plan.pipelines):
+    if run.ending or (not task and not _may_begin(state, run)):
         return
     key = state.request_key(run, task)
     state.queue.add(key, run.run, task, state.request_shape(run, task))
     if run.rank == RANKS["top"]:
         state.queue.may_reserve(key, run.run, task)
+
+
+def _may_begin(state: State, run: Run) -> bool:
+    """Whether a waiting run is in the plan, has something left to do there, and is not stopped by a pause."""
+    has_ready = any(task.phase == "ready" for task in run.tasks.values())
+    is_paused = run.automatic and run.pipeline in state.paused
+    return run.pipeline in state.plan.pipelines and has_ready and not is_paused
 
 
 def _task_phase(task: TaskState, phase: str) -> None:

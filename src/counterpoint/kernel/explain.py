@@ -84,7 +84,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "not-declared": lambda f: f"{f['run']} does not declare that it writes {f['asset']}",
     "not-retried": lambda f: f"{_failure(f)}, which is not retried",
     "not-wanted": lambda f: f"{f['pipeline']} does not subscribe to {f['change']}, or its condition says no",
-    "nothing-left": lambda f: "another run has taken its items",
+    "nothing-left": lambda f: "nothing is left for it to do",
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
     "passed-over": lambda f: f"it waited too long for {_resource(f.get('lacks', ''))}",

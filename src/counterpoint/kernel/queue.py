@@ -135,10 +135,6 @@ class Queue:
         group.watching = resource
         self._place(group, request.key)
 
-    def lacks(self, request: Request) -> str | None:
-        """The resource that the request was found to lack; None while it has not been looked at."""
-        return self._groups[request.shape].watching
-
     def next(self, free: Callable[[str], int]) -> Request | None:
         """The first request in queue order that may have come to fit; None when there is none left.
 

@@ -418,10 +418,18 @@ class State:
             self.remember(at, "lane", *lane)
 
     def next_moment(self) -> datetime | None:
-        """The first moment of the agenda."""
+        """The first moment of the agenda, or end of a rest."""
         while self.agenda and not self._holds(*self.agenda[0]):
             heappop(self.agenda)
-        return self.agenda[0][0] if self.agenda else None
+        while self.rests and self.rested(*self.rests[0]) is None:
+            heappop(self.rests)
+        moments = [at for at, _ in self.agenda[:1]] + [until for until, _, _ in self.rests[:1]]
+        return min(moments, default=None)
+
+    def rested(self, until: datetime, run: str, task: str) -> TaskState | None:
+        """The task, if it still rests until that moment."""
+        resting = self.runs[run].tasks.get(task) if run in self.runs else None
+        return resting if resting and resting.phase == "resting" and resting.not_before == until else None
 
     def due(self) -> Iterator[Moment]:
         """Take the moments that have come and still hold."""
@@ -532,10 +540,7 @@ def from_document(document: Document) -> State:
 
 def first_task(run: Run, pipeline: Pipeline) -> str:
     """The task that admission starts: the first one that waits for no other."""
-    for name in pipeline.tasks:
-        if run.tasks[name].phase == "ready":
-            return name
-    return next(name for name in pipeline.tasks if run.tasks[name].phase not in ENDED_TASK)
+    return next(name for name in pipeline.tasks if run.tasks[name].phase == "ready")
 
 
 def settled(pipeline: Pipeline, tasks: Mapping[str, TaskState], name: str) -> str:

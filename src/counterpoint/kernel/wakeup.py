@@ -9,6 +9,4 @@ from counterpoint.kernel.state import State
 
 def next_moments(state: State) -> tuple[datetime | None, datetime | None]:
     """The next moment by engine time, and the next by the wall; None where there is none."""
-    moments = [state.next_moment(), state.rests[0][0] if state.rests else None]
-    next_at = min((moment for moment in moments if moment is not None), default=None)
-    return next_at, state.ticks_to_come[0][0] if state.ticks_to_come else None
+    return state.next_moment(), state.ticks_to_come[0][0] if state.ticks_to_come else None

@@ -20,8 +20,9 @@ class Invocation(Struct, frozen=True, kw_only=True):
 
     Attributes:
         argv: program and arguments, for a command.
-        function: `module:name`, for a Python function; it is called with `arguments` as its one
-            argument if it takes one.
+        function: `module:name`, for a Python function.
+        arguments: the function's keyword arguments. A first parameter that is named `run`, or annotated
+            with `counterpoint.sdk.Run`, gets the run besides. A dict that is returned is the result.
         python: the interpreter whose warm process is forked; "" is Counterpoint's own.
         paths: folders put first on that interpreter's module path.
         memory: limit in bytes.
@@ -116,11 +117,17 @@ class Executor(Protocol):
         """
         ...
 
-    async def resolve(self, attempts: Sequence[tuple[str, str, int]]) -> Sequence[tuple[str, int]]:
+    async def resolve(
+        self, attempts: Sequence[tuple[str, str, int]], *, hosts: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
         """Find attempts again that the journal says are running: (attempt, host, look).
 
         Each is running (its end will be reported), ended (its end is reported now), certainly
-        lost (reported), or was never received by a host that is still there.
+        lost (reported), was never received by a host that is still there, or its host is
+        unreachable (reported), so that nothing is known.
+
+        Args:
+            hosts: others that the journal knows; each that is not there any more is reported too.
 
         Returns:
             Those never received: (attempt, look); placing them again is safe.

@@ -150,11 +150,11 @@ class Store(Protocol):
         ...
 
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
-        """Keep a snapshot; the newest two are kept."""
+        """Keep a snapshot, beside those before it: it is not known yet whether it can be loaded."""
         ...
 
     async def load(self, *, skip: int = 0) -> Snapshot | None:
-        """The newest snapshot, or the one before it (`skip` 1); None where there is none.
+        """The newest snapshot, or the one before it (`skip` 1), and so on; None where there is none.
 
         Raises:
             StoreError: it is damaged.
@@ -164,7 +164,8 @@ class Store(Protocol):
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop facts with a seq up to `below`, and history rows that ended before that time.
 
-        Rows that pending items or running runs need are not dropped.
+        Facts that the newest snapshot does not contain, and rows that pending items or running runs need, are not
+        dropped. Of the snapshots the newest two are left.
 
         Returns:
             Table -> number of rows dropped.
@@ -185,7 +186,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "events": ("type", "source", "id", "subject"),
     "runs": ("pipeline", "phase", "key", "partition"),
     "attempts": ("run", "task", "phase"),
-    "versions": ("asset", "partition"),
+    "versions": ("asset", "partition", "by"),
     "items": ("pipeline", "state", "run", "change"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from counterpoint.kernel.events import Report
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Ended, Invocation
+from counterpoint.tables.kinds import Kind
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -55,31 +56,14 @@ class Answer(Struct, frozen=True, kw_only=True):
     carry: dict[str, Any] = field(default_factory=dict)
 
 
-class SpecMistake(Struct, frozen=True):
-    """A mistake in a task's settings.
-
-    Attributes:
-        path: where it is, below what stands under the tool's key.
-        message: what was expected, what was found and what to do.
-        code: as in `errors.Mistake`.
-    """
-
-    path: tuple[str | int, ...]
-    message: str
-    code: str = "wrong-value"
-
-
 class Tool(Protocol):
     """A kind of task. It has no life cycle and does no I/O: only the executor runs anything."""
 
     name: str
 
-    def read_spec(self, node: Any) -> tuple[dict[str, Any], Sequence[SpecMistake]]:
-        """Turn what stands under the tool's key in a score into settings, with every mistake found."""
-        ...
-
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of what may stand under the tool's key."""
+    @property
+    def settings(self) -> Kind:
+        """What may stand under the tool's key in a score; it reads to a dict that JSON can hold."""
         ...
 
     def prepare(self, task: Task, context: Context) -> Invocation:

@@ -57,7 +57,7 @@ pipelines:
     pools: {slot: 1}
     tasks:
       extract: {command: {run: "sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt'"}}
-      settle: {wait: {duration: 100ms, every: 50ms}, after: [extract]}
+      settle: {wait: {duration: 100ms}, after: [extract]}
       load: {command: {run: "sh -c 'echo $COUNTERPOINT_ATTEMPT >> started.txt; sleep 0.05'"}, after: [settle]}
   rate:
     trigger: {asset: raw, rearm: 50ms..200ms}

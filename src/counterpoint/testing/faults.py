@@ -9,7 +9,7 @@ from typing import Literal
 from counterpoint.adapters.stores.memory import MemoryJournal, MemoryStore
 from counterpoint.errors import StoreUnavailable
 from counterpoint.ports.executor import Ended, HostState, Lost, Placement, Progress, Report, Sink
-from counterpoint.ports.store import Transaction
+from counterpoint.ports.store import Snapshot, Transaction
 
 
 class FaultyStore(MemoryStore):
@@ -18,11 +18,13 @@ class FaultyStore(MemoryStore):
     Attributes:
         fails: `before` refuses the next commit, `after` commits it and then loses the answer, as a
             connection that is cut during COMMIT does; None commits.
+        damages: while true, snapshots are not kept as they were given.
     """
 
     def __init__(self, journal: MemoryJournal | None = None) -> None:
         super().__init__(journal)
         self.fails: Literal["before", "after"] | None = None
+        self.damages = False
         self.commits = 0
 
     async def append(self, transaction: Transaction) -> None:
@@ -34,6 +36,12 @@ class FaultyStore(MemoryStore):
         self.commits += 1
         if fails == "after":
             raise StoreUnavailable("the connection was cut; the outcome of the commit is unknown")
+
+    async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
+        """Keep a snapshot, or something like it."""
+        if self.damages:
+            snapshot = Snapshot(snapshot.seq, snapshot.version, snapshot.body[: len(snapshot.body) // 2])
+        await super().save(snapshot, epoch=epoch)
 
 
 class ScriptedExecutor:
@@ -63,10 +71,15 @@ class ScriptedExecutor:
             sink(report)
         return [self.host]
 
-    async def resolve(self, attempts: Sequence[tuple[str, str, int]]) -> Sequence[tuple[str, int]]:
+    async def resolve(
+        self, attempts: Sequence[tuple[str, str, int]], *, hosts: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
         """Those that never arrived at this host; those of another host are lost."""
         known = {(placement.attempt, placement.look) for placement in self.placed}
         unknown = [(attempt, host, look) for attempt, host, look in attempts if (attempt, look) not in known]
+        for host in hosts:
+            if host != self.host:
+                self._sink(HostState(host=host, state="lost"))
         for attempt, host, _ in unknown:
             if host != self.host:
                 self._sink(Lost(attempt=attempt, detail="its host has ended"))

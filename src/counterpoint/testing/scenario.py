@@ -335,7 +335,7 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.RestSubscription: ("{0.pipeline}", "partition key failures until"),
     d.EndItems: ("{0.pipeline}", "partition key items outcome"),
     d.RaiseRun: ("{0.run}", ""),
-    d.ReserveFor: ("{0.run}", "resources lacks"),
+    d.ReserveFor: ("{0.run}", "task resources lacks"),
     d.Note: ("{0.subject}", ""),
 }
 

@@ -147,23 +147,34 @@ async def test_a_module_that_hangs_can_be_stopped_and_keeps_nobody_waiting_for_g
     assert (await session.reports.end_of("good")).succeeded
 
 
-async def test_a_function_gets_a_run_and_may_be_async(bench: Bench) -> None:
+async def test_a_function_gets_the_run_where_it_wants_it_and_may_be_async(bench: Bench) -> None:
     session = await bench.connect()
     where = bench.module(
         "modern",
         """
+        from __future__ import annotations
         import asyncio
+        from counterpoint.sdk import Run
         def sync(run): run.checkpoint("half"); return {"id": run.id}
-        async def wait(arguments): await asyncio.sleep(0); return arguments
+        def annotated(this: Run, epochs): return {"id": this.id, "epochs": epochs}
+        def runs(runs): return {"runs": runs}
+        async def wait(**arguments): await asyncio.sleep(0); return arguments
         """,
     )
+    where["env"] = {"COUNTERPOINT_RUN_ID": "p#1"}
 
-    with_run = await session.run("a", function="modern:sync", env={"COUNTERPOINT_RUN_ID": "p#1"}, **where)
-    awaited = await session.run("b", function="modern:wait", arguments={"x": 1}, **where)
+    with_run = await session.run("a", function="modern:sync", **where)
+    annotated = await session.run("b", function="modern:annotated", arguments={"epochs": 3}, **where)
+    without = await session.run("c", function="modern:runs", arguments={"runs": 2}, **where)
+    awaited = await session.run("d", function="modern:wait", arguments={"x": 1}, **where)
+    twice = await session.run("e", function="modern:sync", arguments={"run": 1}, **where)
 
     assert [line["kind"] for line in with_run.lines] == ["checkpoint", "result"]
     assert with_run.lines[1]["data"] == {"id": "p#1"}
+    assert annotated.lines[0]["data"] == {"id": "p#1", "epochs": 3}
+    assert without.lines[0]["data"] == {"runs": 2}
     assert awaited.lines[0]["data"] == {"x": 1}
+    assert "multiple values for argument 'run'" in twice.detail
 
 
 async def test_another_interpreter_needs_nothing_of_ours(bench: Bench) -> None:
@@ -233,7 +244,7 @@ async def test_a_host_with_nothing_to_do_ends_by_itself(bench: Bench) -> None:
 
     assert launch.is_gone(bench.host_folder) is False
     assert (await ended_after.reports.end_of("a")).succeeded  # it was not killed: the host waited for it
-    assert ended_after.host == "local-2"
+    assert ended_after.host == session.host.removesuffix("-1") + "-2"
 
 
 async def test_a_host_that_is_asked_to_end_stops_its_attempts_first(bench: Bench) -> None:

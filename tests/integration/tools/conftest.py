@@ -17,6 +17,7 @@ from counterpoint.adapters.tools import standard_tools
 from counterpoint.model.pipeline import Secret, Task
 from counterpoint.ports.executor import Ended, Invocation
 from counterpoint.ports.tool import Answer, Context
+from counterpoint.testing.contracts.tool import read_settings
 
 Perform = Callable[..., Answer]
 
@@ -36,7 +37,7 @@ def perform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Perform:
         **context: Any,
     ) -> Answer:
         tool = tools[name]
-        spec, mistakes = tool.read_spec(node)
+        spec, mistakes = read_settings(tool, node)
         assert not mistakes
         spec = json.loads(msgspec.json.encode(spec))
         task = Task(name="load", tool=name, spec=spec)
@@ -62,7 +63,7 @@ def _carried_out(
         for name, value in invocation.env.items():
             patch.setenv(name, secrets[value.name] if isinstance(value, Secret) else value)
         module, _, function = invocation.function.partition(":")
-        getattr(importlib.import_module(module), function)(invocation.arguments)
+        getattr(importlib.import_module(module), function)(**invocation.arguments)
     lines = tuple(json.loads(line) for line in output.read_text().splitlines())
     return Ended(attempt="daily#1/load/1", look=0, succeeded=True, lines=lines)
 

@@ -16,10 +16,11 @@ from counterpoint.adapters.tools.dbt import DbtTool
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Ended
 from counterpoint.ports.tool import Answer, Context
+from counterpoint.testing.contracts.tool import read_settings
 
 pytestmark = pytest.mark.timeout(300)
 
-_CALL = "import json, sys; from counterpoint.adapters.tools.runtime.dbt import run; run(json.load(sys.stdin))"
+_CALL = "import json, sys; from counterpoint.adapters.tools.runtime.dbt import run; run(**json.load(sys.stdin))"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def built(shop: Path) -> Built:
 
 def _build(shop: Path, attempt: Path, **settings: Any) -> Built:
     tool = DbtTool()
-    spec, mistakes = tool.read_spec({"project": "warehouse", **settings})
+    spec, mistakes = read_settings(tool, {"project": "warehouse", **settings})
     assert not mistakes
     task = Task(name="build", tool="dbt", spec=spec)
     env = {"COUNTERPOINT_WRITES": '["raw.orders", "mart.gmv", "mart.other"]', "COUNTERPOINT_PARTITION": "7"}

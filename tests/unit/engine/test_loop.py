@@ -51,6 +51,19 @@ async def test_what_was_not_committed_is_not_carried_out(running: Running) -> No
     assert running.engine.state.runs == {}
 
 
+async def test_an_event_whose_commit_failed_is_not_a_repeat_when_it_comes_again(running: Running) -> None:
+    running.store.fails = "before"
+    with pytest.raises(StoreUnavailable):
+        await running.service.accept([event(1)], by="test")
+    await running.until(lambda: running.engine.ready)
+    await running.service.accept([event(2)], by="test")
+
+    (again,) = await running.service.accept([event(1)], by="test")
+
+    assert (again.status, again.duplicate) == (202, False)
+    assert await running.store.event("/shop", "e1") is not None
+
+
 async def test_a_commit_whose_answer_was_lost_is_found_in_the_store_and_carried_out_once(running: Running) -> None:
     running.store.fails = "after"
 

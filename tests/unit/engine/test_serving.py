@@ -190,4 +190,4 @@ async def test_why_tells_what_led_to_a_run_that_has_ended(running: Running) -> N
 
     assert explained.state == "succeeded"
     whats = [cause["what"] for cause in explained.causes]
-    assert whats == ["counterpoint.asset.published orders#@1", "order.placed e1"]
+    assert whats == ["ingest#1 published orders version 1", "order.placed e1 from /shop"]

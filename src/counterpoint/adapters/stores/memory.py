@@ -105,10 +105,10 @@ class MemoryStore:
         return self.journal.facts[start : start + limit]
 
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
-        """Keep a snapshot and the one before it."""
+        """Keep a snapshot beside the others."""
         self._check_leads(epoch)
         others = [kept for kept in self.journal.snapshots if kept.seq != snapshot.seq]
-        self.journal.snapshots = sorted([*others, snapshot], key=attrgetter("seq"))[-2:]
+        self.journal.snapshots = sorted([*others, snapshot], key=attrgetter("seq"))
 
     async def load(self, *, skip: int = 0) -> Snapshot | None:
         """The newest snapshot, or the one before it."""
@@ -122,7 +122,8 @@ class MemoryStore:
         newest = journal.snapshots[-1].seq if journal.snapshots else 0
         count = bisect_right(journal.facts, min(below, newest), key=attrgetter("seq"))
         del journal.facts[:count]
-        dropped = {"journal": count}
+        dropped = {"journal": count, "snapshots": len(journal.snapshots[:-2])}
+        del journal.snapshots[:-2]
         for name, keys in _droppable(journal.tables, history_before):
             for key in keys:
                 del journal.tables[name][key]

@@ -139,7 +139,7 @@ class PostgresStore:
         return [StoredFact(*record) for record in await self._fetch(sql, after, limit)]
 
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
-        """Keep a snapshot and the one before it. A large one does not hold up commits."""
+        """Keep a snapshot beside the others. A large one does not hold up commits."""
         self._check_leads()
         body = await asyncio.to_thread(packed, snapshot)
         async with self._beside() as connection, connection.transaction():
@@ -149,9 +149,6 @@ class PostgresStore:
                 " ON CONFLICT (seq) DO UPDATE SET version = excluded.version, body = excluded.body",
                 *(snapshot.seq, snapshot.version, body),
                 timeout=_LARGE_S,
-            )
-            await connection.execute(
-                "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2)"
             )
 
     async def load(self, *, skip: int = 0) -> Snapshot | None:
@@ -164,8 +161,13 @@ class PostgresStore:
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop what is old and needed no more, in transactions of bounded size; commits go on beside them."""
         self._check_leads()
-        ((newest,),) = await self._fetch("SELECT coalesce(max(seq), 0) FROM snapshots")
-        conditions: list[tuple[str, str, str, Any]] = [("journal", "seq", "seq <= $1", min(below, newest))]
+        newest = await self._fetch("SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2")
+        reach = newest[0]["seq"] if newest else 0
+        oldest = newest[-1]["seq"] if newest else 0
+        conditions: list[tuple[str, str, str, Any]] = [
+            ("journal", "seq", "seq <= $1", min(below, reach)),
+            ("snapshots", "seq", "seq < $1", oldest),
+        ]
         for name, condition in DROPPABLE.items():
             conditions.append((name, TABLES[name].place, condition.format(before="$1"), history_before))
         dropped: dict[str, int] = {}

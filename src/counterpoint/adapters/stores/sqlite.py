@@ -88,7 +88,7 @@ class SqliteStore:
         return [StoredFact(seq, _time(at), kind, body) for seq, at, kind, body in found]
 
     async def save(self, snapshot: Snapshot, *, epoch: int) -> None:
-        """Keep a snapshot and the one before it. Compressing a large one does not hold up commits."""
+        """Keep a snapshot beside the others. Compressing a large one does not hold up commits."""
         self._check_leads()
         body = await asyncio.to_thread(packed, snapshot)
         await self._run(self._writer, partial(_save, snapshot=snapshot, body=body, epoch=epoch))
@@ -102,8 +102,13 @@ class SqliteStore:
     async def cut(self, *, below: int, history_before: datetime, epoch: int) -> Mapping[str, int]:
         """Drop what is old and needed no more, in transactions of bounded size; commits go on in between."""
         self._check_leads()
-        newest = await self._query("SELECT max(seq) FROM snapshots")
-        conditions = [("journal", "seq", "seq <= ?", min(below, newest[0][0] or 0))]
+        newest = await self._query("SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2")
+        reach = newest[0][0] if newest else 0
+        oldest = newest[-1][0] if newest else 0
+        conditions = [
+            ("journal", "seq", "seq <= ?", min(below, reach)),
+            ("snapshots", "seq", "seq < ?", oldest),
+        ]
         for name, condition in DROPPABLE.items():
             conditions.append((name, TABLES[name].place, condition.format(before="?"), _stored(history_before)))
         dropped = {}
@@ -344,9 +349,6 @@ def _save(connection: sqlite3.Connection, *, snapshot: Snapshot, body: bytes, ep
         connection.execute(
             "INSERT OR REPLACE INTO snapshots (seq, version, body) VALUES (?, ?, ?)",
             (snapshot.seq, snapshot.version, body),
-        )
-        connection.execute(
-            "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 2)"
         )
 
 

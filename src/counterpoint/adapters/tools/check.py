@@ -2,95 +2,94 @@
 
 from __future__ import annotations
 
-from counterpoint.adapters.tools import expectation
-from counterpoint.adapters.tools.settings import (
-    DURATION,
-    NUMBER,
-    SIZE,
-    Anything,
-    Either,
-    Field,
-    Kind,
-    Later,
-    Many,
-    MapOf,
-    Record,
-    Scalar,
-    converted,
-    matching,
-    text,
-)
-from counterpoint.adapters.tools.sql import DATABASE
-from counterpoint.adapters.tools.translation import TableTool, call_runtime
+from typing import Any
+
+from counterpoint.adapters.tools.settings import DATABASE, EXPECTATION, FILE_KEYS, PARAMS, QUERY, text
+from counterpoint.adapters.tools.translation import LineTool, call_runtime
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Invocation
 from counterpoint.ports.tool import Context
+from counterpoint.tables.kinds import Choice, Either, ListOf, MapOf, Text
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading
+from counterpoint.tables.records import Key, Record, Variants
 
-_NAME = r'([A-Za-z_]\w*|"[^"]+")'
-_COLUMN = matching(_NAME, "a column's name")
-_LATER = ("retry", "branch", "quarantine", "ask")
+_NAME = r'([A-Za-z_][A-Za-z0-9_]*|"[^"]+")'
+_COLUMN = Text("a column's name", "order_id", pattern=_NAME)
+_DATABASE = Key("database", DATABASE, "Where it is looked at.", required=True)
 
-#: What a value should be; a plain number means that number.
-EXPECTATION: Kind = Either(
-    (
-        converted(lambda value: str(expectation.parse(value)), "an expectation such as '> 0' or '0..100'"),
-        Scalar(NUMBER.words, NUMBER.types, NUMBER.rule, lambda value: f"= {value}"),
-    )
-)
-
-
-def _on_fail(value: str) -> str:
-    if value in ("halt", "warn"):
-        return value
-    if value in _LATER:
-        raise Later(f"halt or warn was expected, `on_fail: {value}` was found, which this release does not act on")
-    raise ValueError(f"'halt' or 'warn' was expected, {value!r} was found")
-
-
-_CHECK = Record(
-    {
-        "name": Field(text(), "What the check is called in verdicts."),
-        "sql": Field(text(), "A query whose first value is compared."),
-        "expect": Field(EXPECTATION, "What that value should be."),
-        "table": Field(matching(rf"{_NAME}(\.{_NAME}){{0,2}}", "a table's name"), "A table, which must exist."),
-        "where": Field(text(), "Look at these rows of the table only."),
-        "rows": Field(EXPECTATION, "How many rows there should be."),
-        "columns": Field(Many(_COLUMN), "Columns that must be there."),
-        "not_null": Field(Many(_COLUMN, single=True), "Columns without nulls."),
-        "unique": Field(
-            Many(Either((_COLUMN, Many(_COLUMN))), single=True),
+_CHECK = Variants(
+    "tool check",
+    "A gate: it looks at data or a file, and every finding is a verdict. One check, or a list of them, of which "
+    "each is carried out.",
+    Record(
+        "check of a query",
+        "The first value of a query is as expected.",
+        QUERY,
+        Key("expect", EXPECTATION, "What that value should be.", required=True),
+        _DATABASE,
+        PARAMS,
+    ),
+    Record(
+        "check of a table",
+        "A table exists, and is as expected.",
+        Key(
+            "table",
+            Text("a table's name", "marts.orders", pattern=rf"{_NAME}(\.{_NAME}){{0,2}}"),
+            "Name of the table.",
+            required=True,
+        ),
+        _DATABASE,
+        Key(
+            "where",
+            text('"day = $partition"', "an SQL condition"),
+            "Look at these rows only.",
+            otherwise="all rows",
+        ),
+        Key("rows", EXPECTATION, "How many rows there should be."),
+        Key("columns", ListOf(_COLUMN, filled=True), "Columns that must be there."),
+        Key("not_null", ListOf(_COLUMN, filled=True, single=True), "Columns without nulls."),
+        Key(
+            "unique",
+            ListOf(Either(_COLUMN, ListOf(_COLUMN, filled=True)), filled=True, single=True),
             "Columns without repeated values; a list within the list is a compound key.",
         ),
-        "ranges": Field(MapOf(EXPECTATION), "Column -> what each of its values should be; nulls are left out."),
-        "database": Field(DATABASE, "Where the query or the table is."),
-        "params": Field(MapOf(Anything()), "Values for `$name`; the run's own parameters come first."),
-        "file": Field(text(), "A file that must exist; a pattern such as `in/*.csv` asks for at least one."),
-        "newer_than": Field(DURATION, "The file was changed within this time."),
-        "min_size": Field(SIZE, "The file has at least this size."),
-        "on_fail": Field(
-            Scalar("'halt' or 'warn'", (str,), {"enum": ["halt", "warn"]}, _on_fail),
-            "halt: the task fails; warn: the verdict is recorded and the run goes on.",
+        Key("ranges", MapOf(_COLUMN, EXPECTATION), "What each value of a column should be; nulls are left out."),
+        PARAMS,
+    ),
+    Record("check of a file", "A file exists, and is as expected.", *FILE_KEYS),
+    common=(
+        Key("name", text("orders are there"), "What it is called in verdicts.", otherwise="what it looks at"),
+        Key(
+            "on_fail",
+            Choice("halt", "warn", later=("retry", "branch", "quarantine", "ask")),
+            "`halt`: the task fails; `warn`: the verdict is recorded and the run goes on.",
             default="halt",
         ),
-    },
-    one_of=("sql", "table", "file"),
-    together={"sql": ("database", "expect"), "table": ("database",)},
-    belongs={
-        "expect": ("sql",),
-        "database": ("sql", "table"),
-        "params": ("sql", "table"),
-        **dict.fromkeys(("where", "rows", "columns", "not_null", "unique", "ranges"), ("table",)),
-        **dict.fromkeys(("newer_than", "min_size"), ("file",)),
-    },
+    ),
+    both="make two checks of them, in a list",
+    phrase="a check",
+    sample="""\
+check: {sql: select count(*) from gmv, database: shop.duckdb, expect: "> 0"}
+check:
+  - {table: marts.orders, database: shop.duckdb, rows: ">= 100", unique: order_id, ranges: {amount: 0..10000}}
+  - {file: landing/orders.csv, newer_than: 1h, on_fail: warn}""",
 )
 
 
-class CheckTool(TableTool):
+class _Checks(ListOf):
+    """Settings with one key, `checks`."""
+
+    def convert(self, node: Node, reading: Reading) -> dict[str, Any]:
+        """The checks that could be read."""
+        return {"checks": super().convert(node, reading)}
+
+
+class CheckTool(LineTool):
     """Looks at data or files; one check, or a list of them, of which each is carried out."""
 
     name = "check"
-    table = Many(_CHECK, single=True)
-    wrap = "checks"
+    settings = _Checks(_CHECK, filled=True, single=True)
 
     def prepare(self, task: Task, context: Context) -> Invocation:
         """The runtime's `check`."""

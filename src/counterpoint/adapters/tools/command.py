@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from counterpoint.adapters.tools.settings import FLAG, Either, Field, Many, Record, converted, text
-from counterpoint.adapters.tools.translation import TableTool, run_command
+from counterpoint.adapters.tools.settings import text
+from counterpoint.adapters.tools.translation import LineTool, run_command
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Invocation
 from counterpoint.ports.tool import Context
+from counterpoint.tables.kinds import Either, Flag, ListOf, Parsed
+from counterpoint.tables.records import Key, Record
 
 
 def _splittable(line: str) -> str:
@@ -21,20 +23,26 @@ def _splittable(line: str) -> str:
     return line
 
 
-class CommandTool(TableTool):
+class CommandTool(LineTool):
     """Runs a program; a text is split as a shell would, but only `shell: true` starts a shell."""
 
     name = "command"
-    table = Record(
-        {
-            "run": Field(
-                Either((converted(_splittable, "a command"), Many(text()))),
-                "The command, as a text or as a list of words.",
-                required=True,
-            ),
-            "shell": Field(FLAG, "Hand the text to /bin/sh: pipes, globs and variables work."),
-        },
+    settings = Record(
+        "tool command",
+        "A program with its arguments, run in the score's folder.",
+        Key(
+            "run",
+            Either(Parsed("a command", "python3 ingest.py", _splittable), ListOf(text(), filled=True)),
+            "The command, as a text or as a list of words.",
+            required=True,
+        ),
+        Key("shell", Flag(), "Hand the text to /bin/sh: pipes, globs and variables work.", otherwise="false"),
         short="run",
+        phrase="`command`",
+        sample="""\
+command: python3 ingest.py --day today
+command: [python3, ingest.py, --title, "two words"]
+command: {run: "sort orders.csv | uniq > unique.csv", shell: true}""",
     )
 
     def prepare(self, task: Task, context: Context) -> Invocation:

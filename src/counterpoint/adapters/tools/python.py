@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from counterpoint.adapters.tools.settings import Anything, Field, Many, MapOf, Record, matching, text
-from counterpoint.adapters.tools.translation import TableTool, call_function
+from counterpoint.adapters.tools.settings import text
+from counterpoint.adapters.tools.translation import LineTool, call_function
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Invocation
 from counterpoint.ports.tool import Context
+from counterpoint.tables.kinds import Anything, ListOf, MapOf, Text
+from counterpoint.tables.records import Key, Record
 
-_FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_FUNCTION = rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*"
 
 
-class PythonTool(TableTool):
-    """Calls a function: with the run if its first parameter is one, else with the arguments if it takes any."""
+class PythonTool(LineTool):
+    """Calls a Python function with keyword arguments; a dict that it returns is the task's result."""
 
     name = "python"
-    table = Record(
-        {
-            "function": Field(
-                matching(_FUNCTION, "module:function"), "What to call: `module:function`.", required=True
-            ),
-            "arguments": Field(MapOf(Anything()), "A mapping that is handed to the function."),
-            "python": Field(
-                text(), "Another interpreter, such as `.venv/bin/python`; it need not have Counterpoint."
-            ),
-            "path": Field(Many(text(), single=True), "Folders to import from, after the score's own."),
-        },
+    settings = Record(
+        "tool python",
+        "A function of a module in the score's folder. A first parameter that is named `run`, or annotated with "
+        "`Run`, gets the run (`counterpoint.sdk`). A dict that is returned is the task's result.",
+        Key(
+            "function",
+            Text("`module:function`", "train:fit", pattern=_FUNCTION),
+            "What to call.",
+            required=True,
+        ),
+        Key(
+            "arguments",
+            MapOf(Text("the name of a parameter", "epochs", pattern=_NAME), Anything()),
+            "Its keyword arguments: `{epochs: 3}` calls `f(epochs=3)`.",
+        ),
+        Key(
+            "python",
+            text(".venv/bin/python", "the path of a Python"),
+            "Another interpreter; it need not have Counterpoint.",
+            otherwise="Counterpoint's own",
+        ),
+        Key(
+            "path",
+            ListOf(text("lib", "the path of a folder"), filled=True, single=True),
+            "Folders to import from, after the score's own.",
+        ),
         short="function",
+        phrase="`python`",
+        sample="""\
+python: train:fit
+python: {function: train:fit, arguments: {epochs: 3}, python: .venv/bin/python}""",
     )
 
     def prepare(self, task: Task, context: Context) -> Invocation:

@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
-import re
-
-from counterpoint.adapters.tools.settings import (
-    FLAG,
-    SECRET,
-    Anything,
-    Either,
-    Field,
-    MapOf,
-    Record,
-    converted,
-    text,
-)
-from counterpoint.adapters.tools.translation import TableTool, call_runtime
+from counterpoint.adapters.tools.settings import DATABASE, PARAMS, text
+from counterpoint.adapters.tools.translation import LineTool, call_runtime
 from counterpoint.model.pipeline import Task
 from counterpoint.ports.executor import Invocation
 from counterpoint.ports.tool import Context
-
-_ADDRESS = re.compile(r"(duckdb|sqlite):.+|postgres(ql)?://.+|.+\.(duckdb|ddb|sqlite3?)", re.DOTALL)
-_WORDS = "a database such as x.duckdb, x.sqlite, duckdb:PATH, sqlite:PATH or postgresql://HOST/NAME"
-
-
-def _address(value: str) -> str:
-    if _ADDRESS.fullmatch(value):
-        return value
-    raise ValueError(f"{_WORDS} was expected, {value!r} was found")
+from counterpoint.tables.kinds import Flag, Name
+from counterpoint.tables.records import Key, Record, Variants
 
 
-#: A database's address, which may be a secret as it may hold a password.
-DATABASE = Either((converted(_address, _WORDS), SECRET))
-
-
-class SqlTool(TableTool):
+class SqlTool(LineTool):
     """Runs statements; `$name` stands for a parameter in each of the databases."""
 
     name = "sql"
-    table = Record(
-        {
-            "sql": Field(text(), "The statements, separated by semicolons."),
-            "file": Field(text(), "Or a file with them, below the score's folder."),
-            "database": Field(DATABASE, "Where they run.", required=True),
-            "params": Field(MapOf(Anything()), "Values for `$name`; the run's own parameters come first."),
-            "fetch": Field(FLAG, "Take the first row of the last statement as the task's result."),
-            "asset": Field(text(), "Take that row as the metadata of this asset's new version."),
-            "transaction": Field(FLAG, "False: each statement commits by itself.", default=True),
-        },
-        one_of=("sql", "file"),
+    settings = Variants(
+        "tool sql",
+        "Statements against DuckDB, SQLite or PostgreSQL; `$name` stands for a parameter in each of them.",
+        Record(
+            "sql of statements",
+            "Statements that stand in the score.",
+            Key(
+                "sql", text("delete from orders", "SQL"), "The statements, separated by semicolons.", required=True
+            ),
+        ),
+        Record(
+            "sql of a file",
+            "Statements that stand in a file.",
+            Key(
+                "file",
+                text("load.sql", "the path of a file"),
+                "The file, below the score's folder.",
+                required=True,
+            ),
+        ),
+        common=(
+            Key("database", DATABASE, "Where they run.", required=True),
+            PARAMS,
+            Key(
+                "fetch",
+                Flag(),
+                "The first row of the last statement is the task's result.",
+                otherwise="false",
+            ),
+            Key("asset", Name("asset"), "That row is the metadata of this asset's new version."),
+            Key("transaction", Flag(), "All in one transaction; false: each commits by itself.", default=True),
+        ),
+        both="keep one, or make two tasks of them",
+        phrase="`sql`",
+        sample="""\
+sql: {file: load.sql, database: warehouse.duckdb, params: {shop: 7}}
+sql: {sql: "delete from orders where day = $partition", database: {secret: WAREHOUSE_URL}}""",
     )
 
     def prepare(self, task: Task, context: Context) -> Invocation:

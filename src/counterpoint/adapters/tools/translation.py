@@ -1,4 +1,4 @@
-"""What all tools share: settings read by a table, invocations with their variables, ends by their lines."""
+"""What all tools share: invocations with their variables, ends by their lines."""
 
 from __future__ import annotations
 
@@ -7,35 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterpoint.adapters.tools.lines import read_lines
-from counterpoint.adapters.tools.settings import Kind
 from counterpoint.model.pipeline import Secret, Task
 from counterpoint.ports.executor import Ended, Invocation
-from counterpoint.ports.tool import Answer, Context, SpecMistake
+from counterpoint.ports.tool import Answer, Context
 
 #: Variables in which a runtime function gets its secrets.
 SECRET_VARIABLE = "COUNTERPOINT_SECRET_"  # noqa: S105 - the name of a variable, not a secret
 
 
-class TableTool:
-    """A tool whose settings are one table. Subclasses say its name, its table and how to prepare.
-
-    Attributes:
-        wrap: the settings' only key where the table does not describe a mapping; else "".
-    """
-
-    name: str
-    table: Kind
-    wrap = ""
-
-    def read_spec(self, node: Any) -> tuple[dict[str, Any], Sequence[SpecMistake]]:
-        """Turn what stands under the tool's key in a score into settings, with every mistake found."""
-        mistakes: list[SpecMistake] = []
-        settings = self.table.read(node, (), mistakes)
-        return ({self.wrap: settings} if self.wrap else settings), mistakes
-
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of what may stand under the tool's key."""
-        return self.table.schema()
+class LineTool:
+    """A tool whose answer follows from the end of its process and the lines it wrote."""
 
     def read(self, task: Task, ended: Ended) -> Answer:
         """What the end of the invocation means."""
@@ -56,7 +37,7 @@ def call_function(
     python: str = "",
     paths: Sequence[str] = (),
 ) -> Invocation:
-    """An invocation of a Python function."""
+    """An invocation of a Python function with these keyword arguments."""
     return Invocation(
         function=function,
         arguments=dict(arguments),

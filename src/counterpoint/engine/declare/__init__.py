@@ -1,7 +1,7 @@
 """Declare: from the files of a score to a plan, with every mistake at once.
 
-The way of a score: text -> nodes with their places (`yaml.py`, `python.py`) -> values by the table
-of the format (`format/`, made of `kinds.py` and `records.py`) -> a plan, checked as a whole (`links.py`).
+The way of a score: text -> nodes with their places (`yaml.py`, `python.py`) -> values by the tables
+of the format (`format/`, made of `counterpoint.tables`) -> a plan, checked as a whole (`links.py`).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from counterpoint.engine.declare.document import Node
 from counterpoint.engine.declare.format import score_format
 from counterpoint.engine.declare.links import check_links
 from counterpoint.engine.declare.notations import is_timezone
 from counterpoint.engine.declare.pages import reference, schema
 from counterpoint.engine.declare.python import read_python, run_python
-from counterpoint.engine.declare.reading import Reading, Reported
 from counterpoint.engine.declare.yaml import read_yaml
 from counterpoint.errors import DeclarationError
 from counterpoint.model.plan import DEFAULT_WAITS, Plan
 from counterpoint.ports.tool import Tool
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading, Reported
 
 __all__ = ["ScoreText", "declare", "declare_scores", "declare_text", "read_files", "reference", "schema"]
 

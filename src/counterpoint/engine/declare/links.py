@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
-from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.reading import Reading
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Plan
 from counterpoint.model.trigger import OnAsset, OnCheckpoint, OnEvent, OnState, Source
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading
 
 T = TypeVar("T", bound=Hashable)
 #: Section of a score -> name -> where it is declared.
@@ -66,14 +66,14 @@ def _check_names(declared: Declared, reading: Reading) -> None:
 
 
 def _check_requests(plan: Plan, reading: Reading) -> None:
-    for request in reading.requests:
-        pool = plan.pools.get(request.pool)
-        if pool is not None and request.slots > pool.slots:
+    for use in reading.uses:
+        pool = plan.pools.get(use.name) if use.of == "pool" else None
+        if pool is not None and use.amount > pool.slots:
             message = (
-                f"at most {pool.slots} of the pool {request.pool!r} were expected, {request.slots} were found; "
+                f"at most {pool.slots} of the pool {use.name!r} were expected, {use.amount} were found; "
                 "no attempt could ever start: ask for less or enlarge the pool"
             )
-            reading.add(request.node, message, "too-large")
+            reading.add(use.node, message, "too-large")
 
 
 def _check_order(pipeline: Pipeline, node: Node, reading: Reading) -> None:

@@ -1,4 +1,4 @@
-"""Values with a notation of their own: names, durations, sizes, schedules, expressions, schemas of events.
+"""Values of a score with a notation of their own: names, schedules, expressions, schemas of events.
 
 Parsers take text and raise `ValueError` with what was expected and what was found.
 """
@@ -12,80 +12,42 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.kinds import Definitions, Kind, NewName, Parsed, Schema, Text
-from counterpoint.engine.declare.reading import Reading
-from counterpoint.model import expression
-from counterpoint.model.quantity import parse_duration, parse_duration_range, parse_size
+from counterpoint.model import calendar, expression
+from counterpoint.model.quantity import parse_duration
 from counterpoint.model.trigger import TimeOfDay
+from counterpoint.tables.kinds import Definitions, Kind, Parsed, Schema, Text
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading
 
-_ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 _WIDE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}"
+_WIDE_SIGNS = "letters, digits and `_ . : / @ + -`"
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _FACTOR = re.compile(r"x([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _EXPRESSION_LENGTH_MAX = 10_000
 
 
-def file_name(of: str, example: str) -> NewName:
+def file_name(of: str, example: str) -> Text:
     """A name that becomes part of a path: of a pipeline or a task."""
-    signs = f"a name for the {of}, of letters, digits and `_ . -`,"
-    return NewName(signs, example, r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+    signs = "letters, digits and `_ . -`"
+    return Text(f"a name for the {of}", example, pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", made_of=signs)
 
 
-def wide_name(of: str, example: str) -> NewName:
+def wide_name(of: str, example: str) -> Text:
     """A name that may look like one from outside, such as a table's or a bucket's."""
-    return NewName(f"a name for the {of}, of letters, digits and `_ . : / @ + -`,", example, _WIDE_NAME)
+    return Text(f"a name for the {of}", example, pattern=_WIDE_NAME, made_of=_WIDE_SIGNS)
 
 
-def event_type() -> NewName:
+def event_type() -> Text:
     """A type of event, as CloudEvents has it; our own are kept apart."""
-    signs = "a type of event, of letters, digits and `_ . : / @ + -`, that does not begin with `counterpoint.`,"
-    return NewName(signs, "order.placed", rf"(?!counterpoint\.){_WIDE_NAME}")
+    signs = f"{_WIDE_SIGNS}, that does not begin with `counterpoint.`"
+    return Text("a type of event", "order.placed", pattern=rf"(?!counterpoint\.){_WIDE_NAME}", made_of=signs)
 
 
-def variable_name() -> NewName:
+def variable_name() -> Text:
     """A name of an environment variable; our own are kept apart."""
-    signs = "a name for a variable, of letters, digits and `_`, that does not begin with `COUNTERPOINT_`,"
-    return NewName(signs, "REGION", r"(?!COUNTERPOINT_)[A-Za-z_][A-Za-z0-9_]*")
-
-
-def duration(at_least: timedelta = timedelta(0), example: str = "10m") -> Parsed:
-    """A length of time."""
-
-    def parse(text: str) -> timedelta:
-        length = parse_duration(text)
-        if length < at_least:
-            raise ValueError(
-                f"a duration of at least {at_least.total_seconds():g}s was expected, {text!r} was found"
-            )
-        return length
-
-    return Parsed("a duration such as 30s, 5m or 1h30m", example, parse)
-
-
-def duration_range(example: str) -> Parsed:
-    """A length of time and the longest that it may grow to."""
-    return Parsed("a range of durations such as 10s..5m", example, parse_duration_range)
-
-
-def size() -> Parsed:
-    """A number of bytes, at least one."""
-
-    def parse(text: str) -> int:
-        size_bytes = parse_size(text)
-        if size_bytes < 1:
-            raise ValueError(f"a size of at least 1B was expected, {text!r} was found")
-        return size_bytes
-
-    return Parsed("a size such as 512MB or 2GiB", "512MB", parse)
+    signs = "letters, digits and `_`, that does not begin with `COUNTERPOINT_`"
+    pattern = r"(?!COUNTERPOINT_)[A-Za-z_][A-Za-z0-9_]*"
+    return Text("a name for a variable", "REGION", pattern=pattern, made_of=signs)
 
 
 def factor() -> Parsed:
@@ -100,9 +62,9 @@ def factor() -> Parsed:
     return Parsed("a factor such as x2", "x2", parse)
 
 
-def cel() -> Parsed:
+def cel(example: str) -> Parsed:
     """A CEL expression over the change."""
-    return Parsed("a CEL expression", '"event.data.rows > 0"', _parse_expression, code="bad-expression")
+    return Parsed("a CEL expression", example, _parse_expression, code="bad-expression")
 
 
 def partition() -> Parsed:
@@ -111,7 +73,7 @@ def partition() -> Parsed:
     def parse(text: str) -> str:
         return text if text in ("day", "hour") else _parse_expression(text)
 
-    return Parsed("`day`, `hour` or a CEL expression", "day", parse, code="bad-expression")
+    return Parsed("`day`, `hour` or a CEL expression", "event.data.day", parse, code="bad-expression")
 
 
 def cron() -> Parsed:
@@ -141,13 +103,11 @@ class Timezone(Text):
     def __init__(self) -> None:
         super().__init__("a time zone such as Europe/Berlin", "Europe/Berlin")
 
-    def read(self, node: Node, reading: Reading) -> str:
+    def convert(self, node: Node, reading: Reading) -> str:
         """The name, if there is such a zone."""
-        name = super().read(node, reading)
+        name = str(node.value)
         if not is_timezone(name):
-            raise self.refuse(
-                node, reading, advice=reading.hint(name, available_timezones(), ""), code="wrong-value"
-            )
+            raise self.refuse(node, reading, advice=reading.hint(name, available_timezones(), ""))
         return name
 
 
@@ -157,14 +117,14 @@ class Moment(Kind):
     phrase = "a date and time such as 2026-01-31T06:00"
     example = "2026-01-31T06:00"
 
-    def read(self, node: Node, reading: Reading) -> datetime:
+    def convert(self, node: Node, reading: Reading) -> datetime:
         """The moment in UTC."""
         try:
             moment = datetime.fromisoformat(node.value)
             zone = moment.tzinfo or ZoneInfo(reading.timezone)
             return moment.replace(tzinfo=zone).astimezone(UTC)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise self.refuse(node, reading, code="wrong-value") from error
+        except (ValueError, OverflowError) as error:
+            raise self.refuse(node, reading) from error
 
     def schema(self, definitions: Definitions) -> Schema:
         """Text."""
@@ -175,17 +135,17 @@ class EventSchema(Kind):
     """JSON Schema of an event's payload: the path of a file beside the score, or the schema itself."""
 
     phrase = "the path of a JSON Schema, or the schema itself"
-    example = "schemas/product-updated.json"
+    example, types = "schemas/product-updated.json", (str, dict)
 
-    def read(self, node: Node, reading: Reading) -> dict[str, Any]:
+    def convert(self, node: Node, reading: Reading) -> dict[str, Any]:
         """The schema, checked."""
         schema = self._load(node, reading) if isinstance(node.value, str) else node.plain
         if not isinstance(schema, dict):
-            raise self.refuse(node, reading)
+            raise self.refuse(node, reading, code="wrong-type")
         wrong = _wrong_with_schema(schema)
         if wrong:
             why = f"a valid JSON Schema was expected, one with a mistake was found ({wrong})"
-            raise self.refuse(node, reading, why, advice="correct the schema", code="wrong-value")
+            raise self.refuse(node, reading, why, advice="correct the schema")
         return schema
 
     def _load(self, node: Node, reading: Reading) -> Any:
@@ -199,10 +159,6 @@ class EventSchema(Kind):
             why = f"a file of JSON was expected, {node.value!r} is none ({error})"
             advice = "correct the file"
         raise self.refuse(node, reading, why, advice=advice, code="unreadable")
-
-    def schema(self, definitions: Definitions) -> Schema:
-        """A path, or an object."""
-        return {"type": ["string", "object"]}
 
 
 @lru_cache(maxsize=1024)
@@ -219,7 +175,7 @@ def is_timezone(name: str) -> bool:
 def _parse_cron(text: str) -> str:
     from cronsim import CronSim, CronSimError
 
-    expression = _ALIASES.get(text.strip().lower(), text)
+    expression = calendar.ALIASES.get(text.strip().lower(), text)
     fields = len(expression.split())
     if fields != 5:
         # With six, one program means seconds first and another the year last: never guess.

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from counterpoint.engine.declare.document import DEPTH_MAX, Node, locate
-from counterpoint.engine.declare.reading import Reading
+from counterpoint.tables.nodes import DEPTH_MAX, Node, locate
+from counterpoint.tables.reading import Reading
 
 _TIME_MAX_S = 60
 _PROGRAM = "from counterpoint.front import export; export()"

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from counterpoint.engine.declare.document import DEPTH_MAX, Node
-from counterpoint.engine.declare.reading import Reading, Reported
+from counterpoint.tables.nodes import DEPTH_MAX, Node
+from counterpoint.tables.reading import Reading, Reported
 
 #: What aliases may stand for, in nodes beyond those written: a guard against files that explode.
 _ALIASED_MAX = 100_000

@@ -52,10 +52,14 @@ class Sent(NamedTuple):
 
 
 class Client:
-    """Asks one server."""
+    """Asks one server.
 
-    def __init__(self, url: str, token: str = "", *, by: str = "") -> None:
-        self.url, self.token = url.rstrip("/"), token
+    Args:
+        patience_s: how long `watch` waits for a server that went away.
+    """
+
+    def __init__(self, url: str, token: str = "", *, by: str = "", patience_s: float = 30.0) -> None:
+        self.url, self.token, self.patience_s = url.rstrip("/"), token, patience_s
         self.by = by or _user()
 
     def get(self, path: str, **query: Any) -> Any:
@@ -93,7 +97,7 @@ class Client:
                         yield Sent(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
                     fields = {}
 
-    def watch(self, path: str, *, patience_s: float = 30.0, **query: Any) -> Iterator[Sent]:
+    def watch(self, path: str, **query: Any) -> Iterator[Sent]:
         """`events` that goes on after a cut or an end, from the last event seen.
 
         Raises:
@@ -107,7 +111,7 @@ class Client:
                     last_id = sent.id or last_id
                     yield sent
             except Unreachable:
-                if time.monotonic() - alive > patience_s:
+                if time.monotonic() - alive > self.patience_s:
                     raise
             time.sleep(0.5)
 

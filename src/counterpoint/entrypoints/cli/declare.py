@@ -129,9 +129,7 @@ def apply(
     files = files_of(files, folder)
     scores = msgspec.to_builtins(read_files(files))
     revision = revision_of(files) if commit is None else commit
-    declared = client.post(
-        "plan", {"scores": scores}, dry_run=str(dry_run).lower(), commit=revision or None
-    )
+    declared = client.post("plan", {"scores": scores}, dry_run=str(dry_run).lower(), commit=revision or None)
     if out.as_json:
         out.json(declared)
         return

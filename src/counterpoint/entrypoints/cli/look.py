@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from counterpoint.entrypoints.cli import causes
 from counterpoint.entrypoints.cli.client import Client, Unreachable, name_path, run_path
 from counterpoint.entrypoints.cli.options import asks_server, with_reason
-from counterpoint.entrypoints.cli.output import DIM, Output, ago, clock, parse_time, took
+from counterpoint.entrypoints.cli.output import DIM, ENDED, Output, Segments, ago, clock, parse_time, took
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
+
+
+#: Columns that a sentence beside a table needs, to be read with ease.
+_REASON_MIN = 44
 
 
 @click.command()
@@ -124,12 +129,15 @@ def logs(client: Client, out: Output, run: str, task: str | None, attempt: int |
 @asks_server
 def why(client: Client, out: Output, name: str) -> None:
     """Say why a run, a pipeline, an asset or a pool is as it is."""
+    from rich.text import Text
+
     found = client.get(name_path("why", name))
     if out.as_json:
         out.json(found)
     else:
-        for line in _explanation(found, out):
-            out.say(line)
+        out.say(Text(found["subject"], "bold"), "  ", out.state(found["state"]))
+        for segments in _explanation(found):
+            out.line(segments)
 
 
 @click.command("dead-letters")
@@ -239,13 +247,7 @@ def _status(found: dict[str, Any], out: Output) -> RenderableType:
     for host, state in found["hosts"].items():
         if state not in ("appeared", "ready", "up"):
             parts.append(Text.assemble(("! ", "yellow"), f"worker host {host} is {state}"))
-    parts.append(Text())
-    parts.append(
-        out.grid(
-            ("PIPELINE", "STATE", "PENDING", "LAST RUN", "NEXT", "BECAUSE"),
-            [_pipeline(row, now, out) for row in pipelines],
-        )
-    )
+    parts += [Text(), *_pipelines(pipelines, now, out)]
     if pools:
         parts.append(Text())
         parts.append(out.grid(("POOL", "USE", "HELD BY", "WAITING"), [_pool(row, out) for row in pools]))
@@ -254,6 +256,25 @@ def _status(found: dict[str, Any], out: Output) -> RenderableType:
         parts.append(Text())
         parts.append(Text.assemble(("! ", "yellow"), f"suspect until written again: {', '.join(suspect)}"))
     return Group(*parts)
+
+
+def _pipelines(pipelines: list[dict[str, Any]], now: datetime | None, out: Output) -> list[RenderableType]:
+    """The table of pipelines, with why each is as it is: beside it, or below where there is no room beside it."""
+    from rich.text import Text
+
+    header = ("PIPELINE", "STATE", "PENDING", "LAST RUN", "NEXT")
+    rows = [_pipeline(row, now, out) for row in pipelines]
+    reasons = [row["because"].removeprefix(f"{row['name']} ").removesuffix(".") for row in pipelines]
+    narrow = out.grid(header, rows)
+    if out.console.width - out.console.measure(narrow).maximum >= _REASON_MIN:
+        told = [(*row, Text(reason, DIM)) for row, reason in zip(rows, reasons, strict=True)]
+        return [out.grid((*header, "BECAUSE"), told)]
+    below = [
+        out.hung([("  ", ""), (row["name"], "bold"), ("  ", ""), (reason, DIM)])
+        for row, reason in zip(pipelines, reasons, strict=True)
+        if row["state"] != "idle"
+    ]
+    return [narrow, *([Text()] if below else []), *below]
 
 
 def _pipeline(row: dict[str, Any], now: datetime | None, out: Output) -> tuple[str | Text, ...]:
@@ -273,7 +294,7 @@ def _pipeline(row: dict[str, Any], now: datetime | None, out: Output) -> tuple[s
             last.append(f" {row['last_phase']}")
         last.append(f" {ago(row['last_ended_at'], now)}", DIM)
     name = Text(row["name"], "bold" if row["state"] == "running" else "")
-    return name, out.state(row["state"]), pending, last, ago(row["next_at"], now), Text(row["because"], DIM)
+    return name, out.state(row["state"]), pending, last, ago(row["next_at"], now)
 
 
 def _pool(row: dict[str, Any], out: Output) -> tuple[str | Text, ...]:
@@ -292,37 +313,24 @@ def _pool(row: dict[str, Any], out: Output) -> tuple[str | Text, ...]:
     return row["name"], use, ", ".join(row["holders"]), waiting
 
 
-def _explanation(found: dict[str, Any], out: Output) -> Iterator[Text]:
-    from rich.text import Text
-
-    yield Text.assemble((found["subject"], "bold"), "  ", out.state(found["state"]))
+def _explanation(found: dict[str, Any]) -> Iterator[Segments]:
     for line in found["lines"]:
-        yield Text(f"  {line}")
+        yield [("  ", ""), (line, "")]
     if found["blockers"]:
-        yield Text()
+        yield [("", "")]
     for blocker in found["blockers"]:
         held = f"held by {', '.join(blocker['holders'])}" if blocker.get("holders") else ""
         more = "; ".join(part for part in (blocker.get("detail", ""), held) if part)
-        yield Text.assemble(
-            ("  waits for  ", DIM),
-            f"{blocker.get('what', '')} {blocker.get('name', '')}".strip(),
-            (f"  {more}" if more else "", DIM),
-        )
+        what = f"{blocker.get('what', '')} {blocker.get('name', '')}".strip()
+        yield [("  waits for ", DIM), (what + (f"  {more}" if more else ""), "")]
     if found["frees"]:
-        yield Text.assemble(("  until      ", DIM), found["frees"])
+        # What has ended waits for nothing; what may be done about it is said instead.
+        yield [("  " if found["state"] in ENDED else "  until     ", DIM), (found["frees"], "")]
     if found["when"]:
-        yield Text.assemble(("  next       ", DIM), f"{clock(found['when'])} ({ago(found['when'])})")
+        yield [("  next      ", DIM), (f"{clock(found['when'])} UTC, {ago(found['when'])}", "")]
     if found["causes"]:
-        yield Text()
-    for depth, cause in enumerate(found["causes"]):
-        what = cause.get("run") or (f"change {cause['change']}" if "change" in cause else "")
-        told = f"  {ago(cause['at'])}" if cause.get("at") else ""
-        yield Text.assemble(
-            ("  because    " if depth == 0 else "             " + "  " * (depth - 1) + "└ ", DIM),
-            f"{what}  " if what else "",
-            cause.get("what", ""),
-            (told, DIM),
-        )
+        yield [("", "")]
+    yield from causes.told(found["causes"])
 
 
 def _dim(text: str) -> Text:

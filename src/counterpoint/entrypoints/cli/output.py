@@ -1,4 +1,7 @@
-"""How things are told: tables and colours on a terminal, plain aligned text in a pipe, JSON with --json."""
+"""How things are told: tables and colours on a terminal, plain aligned text in a pipe, JSON with --json.
+
+Times of day are UTC, as they are in the sentences of the engine; lengths of time are as long everywhere.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,13 @@ LOOKS: dict[str, tuple[str, str]] = {
     "dead": ("✗", "red"),
 }
 
+#: Phases in which a run stays as it is.
+ENDED = ("succeeded", "failed", "cancelled")
+
 DIM = "bright_black"
+
+#: A column narrower than this is no place for a sentence.
+_SLIVER = 32
 
 #: A line in pieces, each with its style; "" is plain.
 Segments = list[tuple[str, str]]
@@ -64,13 +73,26 @@ class Output:
 
     def line(self, segments: Segments) -> None:
         """Print one line in pieces; without rich where there are no colours, for it is heavy and slow."""
-        if sys.stdout.isatty():
-            from rich.text import Text
-
-            self.console.print(Text.assemble(*segments), soft_wrap=True)
+        if sys.stdout.isatty() and not self.as_json:
+            self.console.print(self.hung(segments), soft_wrap=True)
         else:
             sys.stdout.write("".join(text for text, _ in segments).rstrip() + "\n")
             sys.stdout.flush()
+
+    def hung(self, segments: Segments) -> Text:
+        """A line in pieces, the last of which is wrapped below itself where the terminal ends."""
+        from textwrap import wrap
+
+        from rich.text import Text
+
+        *lead, (last, style) = segments
+        indent = Text.assemble(*lead).cell_len
+        room = self.console.width - indent
+        # In a sliver of a column it would be harder to read than from the left.
+        if room >= _SLIVER:
+            lines = wrap(last, room, break_long_words=False, break_on_hyphens=False)
+            last = ("\n" + " " * indent).join(lines)
+        return Text.assemble(*lead, (last, style))
 
     def json(self, value: Any) -> None:
         """Print a value as JSON: indented for a person, in one line for a program."""
@@ -155,8 +177,9 @@ def took(start: str | None, end: str | None) -> str:
 
 
 def clock(text: str) -> str:
-    """A time as the clock on this machine's wall shows it."""
-    return datetime.fromisoformat(text).astimezone().strftime("%H:%M:%S")
+    """A time of day in UTC; with its date if that is not today's."""
+    then, now = datetime.fromisoformat(text).astimezone(UTC), datetime.now(UTC)
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _whole(length: Any) -> str:

@@ -20,14 +20,12 @@ from counterpoint.entrypoints.cli.options import (
     with_server,
     with_token,
 )
-from counterpoint.entrypoints.cli.output import DIM, Output
+from counterpoint.entrypoints.cli.output import DIM, ENDED, Output
 from counterpoint.entrypoints.cli.story import tell
 from counterpoint.model.quantity import format_duration
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-_ENDED = ("succeeded", "failed", "cancelled")
 
 #: Lines of a failed task's log that are shown with the failure.
 _LOG_LINES = 12
@@ -105,7 +103,7 @@ def _follow(client: Client, run: str, seen: int, out: Output) -> str:
             if sent.data is None or not sent.data:
                 # Nothing was said for a while. The end may have been said in a gap of the stream.
                 phase = client.get(run_path(run))["phase"]
-                if phase in _ENDED:
+                if phase in ENDED:
                     return str(phase)
                 continue
             line = None if out.as_json else tell(sent.data)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.entrypoints.cli import causes
 from counterpoint.entrypoints.cli.client import Client, Refused, name_path, run_path
-from counterpoint.entrypoints.cli.output import DIM, Output, ago, clock, took
+from counterpoint.entrypoints.cli.output import DIM, ENDED, Output, ago, clock, took
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 #: What a run took is shown in full up to so many; the rest is counted.
 _ITEMS_SHOWN = 10
+#: What names a version.
+_KEY = ("asset", "partition", "seq")
 
 
 def report_on(client: Client, run: str) -> dict[str, Any]:
-    """The run, its attempts (oldest first), its items with their events, and why it is as it is."""
+    """The run, its attempts (oldest first), its items with their events, its versions, and why it is as it is."""
     found = client.get(run_path(run))
     attempts = client.get("attempts", run=found["run"], limit=500)["rows"][::-1]
     items = client.get("items", run=found["run"], limit=500)["rows"][::-1]
@@ -26,8 +30,15 @@ def report_on(client: Client, run: str) -> dict[str, Any]:
             item["event"] = {}  # dropped after its time
     return {
         **found,
+        "times": {
+            "created": found["created_at"],
+            "admitted": found["started_at"],
+            "first_started": _first_start(attempts),
+            "ended": found["ended_at"],
+        },
         "attempts": attempts,
         "items": items,
+        "versions": client.get("versions", by=found["run"], limit=500)["rows"][::-1],
         "why": client.get(name_path("why", found["run"])),
     }
 
@@ -38,39 +49,65 @@ def render(report: dict[str, Any], out: Output) -> RenderableType:
     from rich.text import Text
 
     document, why = report["document"], report["why"]
-    head = Text.assemble((report["run"], "bold"), "  ", out.state(report["phase"]))
-    if report["started_at"]:
-        length = took(report["started_at"], report["ended_at"])
-        when = f"in {length}, {ago(report['ended_at'])}" if report["ended_at"] else f"for {length}"
-        head.append(f"  {when}", DIM)
+    when = ago(report["ended_at"]) if report["ended_at"] else f"for {took(report['created_at'], None)}"
+    head = Text.assemble((report["run"], "bold"), "  ", out.state(report["phase"]), (f"  {when}", DIM))
     parts: list[RenderableType] = [head]
+    lines = why["lines"]
+    if report["phase"] in ENDED:
+        # How long it took and which task failed is told by the rows below.
+        lines = [line.removeprefix(f"{report['run']} {report['phase']}: ") for line in lines[:1]]
+    parts += [out.hung([("  ", ""), (line, "")]) for line in lines]
+    parts.append(Text())
+
+    def fact(name: str, value: str, more: str = "") -> Text:
+        return out.hung([(f"  {name:<10}", DIM), (f"{value}  {more}" if more else value, "")])
+
     for name in ("partition", "key", "lane"):
         if report[name] and report[name] != "live":
-            parts.append(_fact(name, report[name]))
+            parts.append(fact(name, report[name]))
     if document.get("by"):
-        parts.append(_fact("asked by", document["by"]))
+        parts.append(fact("asked by", document["by"]))
     if document.get("params"):
-        parts.append(_fact("params", ", ".join(f"{key}={value}" for key, value in document["params"].items())))
-    parts += [Text(f"  {line}") for line in why["lines"]]
+        parts.append(fact("params", ", ".join(f"{key}={value}" for key, value in document["params"].items())))
+    parts += [fact(name, value) for name, value in _times(report["times"])]
+    for name, values in (
+        ("took", _items(report["items"])),
+        ("read", [_version(pin) for pin in document.get("pins", ())]),
+        ("published", _published(report)),
+    ):
+        parts += [fact(name if place == 0 else "", value) for place, value in enumerate(values)]
+    parts += [out.hung(segments) for segments in causes.told(why["causes"])]
 
     if report["attempts"]:
         parts += [Text(), _attempts(report["attempts"], out)]
-    blocked = [name for name, task in document.get("tasks", {}).items() if not task.get("number")]
-    if blocked:
-        parts.append(_fact("not started", ", ".join(blocked)))
-
-    if report["items"]:
-        parts += [Text(), *_items(report["items"])]
-    for pin in document.get("pins", ()):
-        parts.append(_fact("read", _version(pin)))
-    for published in document.get("published", ()):
-        parts.append(_fact("published", published if isinstance(published, str) else _version(published)))
-    for depth, cause in enumerate(why["causes"]):
-        what = cause.get("run") or (f"change {cause['change']}" if "change" in cause else "")
-        parts.append(
-            _fact("because" if depth == 0 else "", "  " * depth + f"{what}  {cause.get('what', '')}".strip())
-        )
+    left = [name for name, task in document.get("tasks", {}).items() if not task.get("number")]
+    if left:
+        parts.append(fact("not begun", ", ".join(left)))
+    if why["frees"] and report["phase"] in ENDED:
+        parts += [Text(), Text(f"  {why['frees']}", DIM)]
     return Group(*parts)
+
+
+def _first_start(attempts: list[dict[str, Any]]) -> str | None:
+    """When the first process began; of one that has not ended only its decision is known."""
+    starts = [attempt["document"].get("end", {}).get("started") or attempt["started_at"] for attempt in attempts]
+    return min(starts, default=None)
+
+
+def _times(times: dict[str, str | None]) -> list[tuple[str, str]]:
+    """Where the time went: waiting to be admitted, waiting for the first process, running."""
+    created, admitted, first, ended = (times[name] for name in ("created", "admitted", "first_started", "ended"))
+    told = [("created", f"{clock(created)} UTC")] if created else []
+    if admitted is None:
+        waits = "was never admitted" if ended else "is not admitted yet"
+        return [*told, ("waited", f"{took(created, ended)}, {waits}")]
+    waited = f"{took(created, admitted)} to be admitted"
+    if first is not None:
+        waited += f", then {took(admitted, first)} for its first process"
+        told += [("waited", waited), ("ran", f"{took(first, ended)}{'' if ended else ' so far'}")]
+    else:
+        told.append(("waited", waited))
+    return told
 
 
 def _attempts(attempts: list[dict[str, Any]], out: Output) -> RenderableType:
@@ -79,7 +116,7 @@ def _attempts(attempts: list[dict[str, Any]], out: Output) -> RenderableType:
         told = attempt["document"] | attempt["document"].get("end", {})
         rows.append(
             (
-                attempt["task"],
+                f"  {attempt['task']}",
                 str(attempt["number"]),
                 out.state(attempt["phase"]),
                 clock(attempt["started_at"]),
@@ -87,31 +124,34 @@ def _attempts(attempts: list[dict[str, Any]], out: Output) -> RenderableType:
                 told.get("detail") or told.get("failure") or told.get("note") or "",
             )
         )
-    return out.grid(("TASK", "TRY", "PHASE", "STARTED", "TOOK", "DETAIL"), rows)
+    return out.grid(("  TASK", "TRY", "PHASE", "STARTED (UTC)", "TOOK", "DETAIL"), rows)
 
 
-def _items(items: list[dict[str, Any]]) -> list[Any]:
-    shown = [
-        _fact(
-            "took" if place == 0 else "",
-            f"{item['event'].get('type', 'change')} {item['event'].get('subject', '')}".strip(),
-            f"change {item['change']}, {item['state']}",
-        )
-        for place, item in enumerate(items[:_ITEMS_SHOWN])
-    ]
+def _items(items: list[dict[str, Any]]) -> list[str]:
+    shown = []
+    for item in items[:_ITEMS_SHOWN]:
+        event = item["event"]
+        named = f"{event.get('type', 'change')} {event.get('subject') or ''}".strip()
+        shown.append(f"{named}  change {item['change']}, {item['state']}")
     if len(items) > _ITEMS_SHOWN:
-        shown.append(_fact("", f"and {len(items) - _ITEMS_SHOWN} more"))
+        shown.append(f"and {len(items) - _ITEMS_SHOWN} more")
     return shown
 
 
-def _version(pin: dict[str, Any]) -> str:
-    partition = f" [{pin['partition']}]" if pin.get("partition") else ""
-    label = f" ({pin['label']})" if pin.get("label") else ""
-    version = f"version {pin['seq']}" if pin.get("seq") else "no version yet"
-    return f"{pin.get('asset', '')}{partition}  {version}{label}{'  suspect' if pin.get('suspect') else ''}"
+def _published(report: dict[str, Any]) -> list[str]:
+    """What it published, and what it found to be as it was."""
+    versions = [_version(row["document"] | {key: row[key] for key in _KEY}) for row in report["versions"]]
+    made = {row["asset"] for row in report["versions"]}
+    confirmed = [asset for asset in report["document"].get("published", ()) if asset not in made]
+    return [*versions, *(f"{asset}  nothing new, confirmed" for asset in confirmed)]
 
 
-def _fact(name: str, value: str, more: str = "") -> Any:
-    from rich.text import Text
-
-    return Text.assemble((f"  {name:<12}", DIM), value, (f"  {more}" if more else "", DIM))
+def _version(version: dict[str, Any]) -> str:
+    partition = f"/{version['partition']}" if version.get("partition") else ""
+    label = f" ({version['label']})" if version.get("label") else ""
+    told = f"version {version['seq']}" if version.get("seq") else "no version yet"
+    figures = ", ".join(f"{name} {value}" for name, value in version.get("metadata", {}).items())
+    return (
+        f"{version['asset']}{partition}  {told}{label}"
+        f"{'  ' + figures if figures else ''}{'  suspect' if version.get('suspect') else ''}"
+    )

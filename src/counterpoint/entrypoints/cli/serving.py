@@ -31,6 +31,7 @@ class Up:
 
     def __init__(self, plan: Plan, files: tuple[Path, ...], out: Output, *, quiet: bool) -> None:
         self.plan, self.files, self.out, self.quiet = plan, files, out, quiet
+        self.folder = files[0].absolute().parent
         self.printer = _Printer(out)
         self.told_to_end, self.told_twice, self.is_open = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -73,7 +74,7 @@ class Up:
 
         async with hosted(
             self.plan,
-            self.files[0].absolute().parent,
+            self.folder,
             listener,
             settings,
             by=Client(listener.url).by,
@@ -88,7 +89,7 @@ class Up:
             try:
                 await asyncio.wait({ending, engine.ended}, return_when=asyncio.FIRST_COMPLETED)
                 if engine.ended.done():
-                    engine.ended.result()  # it never ends by itself, unless by an error
+                    return  # it never ends by itself unless by an error, which `hosted` raises
                 if drain:
                     self._say("draining: what runs is waited for; a second signal ends that")
                     await engine.drain()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from counterpoint.entrypoints.cli.output import DIM, Segments
@@ -57,13 +57,24 @@ def tell(message: Mapping[str, Any]) -> Segments | None:
     if message["kind"] == "FinishRun":
         look = _ENDS.get(fact.get("phase", ""), look)
     symbol, style = look
-    at = datetime.fromisoformat(message["at"]).astimezone()
-    who = message.get("run") or message.get("pipeline") or fact.get("asset") or ""
+    at = datetime.fromisoformat(message["at"]).astimezone(UTC)
+    who, text = _who(message, fact), str(message["text"])
     # The sentence may begin with the name that already stands in the column.
-    text = message["text"].removeprefix(f"{who} ").removeprefix(f"{who}: ")
+    for said in (f"{who}/", f"{who} ", f"{who}: ", f"event {who} "):
+        text = text.removeprefix(said)
+    reason = fact.get("reason") or {}
+    if message["kind"] == "FinishRun" and reason.get("code") == "task-failed":
+        text = f"failed: task {reason['figures']['task']}"  # why it did is told one line above
     return [
-        (at.strftime("%H:%M:%S.%f")[:-3], DIM),
+        (at.strftime("%H:%M:%S.%f")[:-3] + "Z", DIM),
         (f"  {symbol} ", style),
         (f"{who:<22} ", "bold" if message["kind"] in ("AdmitRun", "FinishRun") else ""),
         (text, style if style in ("red", "yellow") else ""),
     ]
+
+
+def _who(message: Mapping[str, Any], fact: Mapping[str, Any]) -> str:
+    """What a fact is about, for the column of names."""
+    if message["kind"] == "EventAccepted":
+        return str(fact.get("change", {}).get("type", ""))
+    return str(message.get("run") or message.get("pipeline") or fact.get("asset") or "")

@@ -120,5 +120,11 @@ def _reserve(state: State) -> Iterator[AnyDecision]:
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith("fresh:"))
         if any(resource in state.queue.reserved for resource in resources):
             return
-        figures = {"lacks": state.queue.lacks(request) or ""}
-        yield ReserveFor(at=state.at, reason=Reason("passed-over", figures), run=request.run, resources=resources)
+        figures = {"lacks": lacks(state, request) or ""}
+        yield ReserveFor(
+            at=state.at,
+            reason=Reason("passed-over", figures),
+            run=request.run,
+            task=request.task,
+            resources=resources,
+        )

@@ -54,11 +54,16 @@ def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
 
 
 def end_what_is_gone(state: State) -> Iterator[AnyDecision]:
-    """A new plan lacks pipelines: their waiting runs end; running ones go on."""
+    """A new plan lacks pipelines, or the tasks that were left to do: waiting runs end; running ones go on."""
     for run in list(state.runs.values()):
-        if run.phase == "waiting" and run.pipeline not in state.plan.pipelines:
+        if run.phase != "waiting":
+            continue
+        if run.pipeline not in state.plan.pipelines:
             reason = Reason("pipeline-removed")
             yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="skipped")
+        elif all(task.phase != "ready" for task in run.tasks.values()):
+            reason = Reason("nothing-left")
+            yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="pending")
 
 
 def _request_run(state: State, event: e.RunRequested) -> Iterator[CreateRun | Note]:

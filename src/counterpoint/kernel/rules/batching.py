@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, Reason
 from counterpoint.kernel.events import AnyEvent
-from counterpoint.kernel.state import RANKS, Backlog, Lane, State
+from counterpoint.kernel.state import RANKS, Backlog, Lane, Run, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Trigger
 
@@ -139,17 +139,22 @@ def _start(state: State, lane: Lane, backlog: Backlog, pipeline: Pipeline) -> It
     active = state.active(lane)
     if len(active) < pipeline.concurrency:
         yield new_run(state, lane, reason=reason, automatic=True)
-    elif pipeline.overlap == "skip":
-        # What came before the run began is no overlap: it was more than one batch, or given back.
-        began = active[0].admitted or state.at
-        items = tuple(item.number for item in backlog.items if item.at > began)
-        if items:
-            figures = {"running": active[0].run, "items": len(items)}
-            yield _end(state, backlog, items, Reason("overlap-skip", figures))
-    elif pipeline.overlap == "cancel" and not any(run.ending for run in active):
-        oldest = next((run for run in active if run.phase == "running"), None)
-        if oldest is not None:
-            yield CancelRun(at=state.at, reason=Reason("overlap-cancel", {"items": len(backlog)}), run=oldest.run)
+        return
+    running = [run for run in active if run.phase == "running"]
+    newer = _newer(backlog, running[0]) if running else ()
+    if newer and pipeline.overlap == "skip":
+        figures = {"running": running[0].run, "items": len(newer)}
+        yield _end(state, backlog, newer, Reason("overlap-skip", figures))
+    elif newer and pipeline.overlap == "cancel" and not any(run.ending for run in active):
+        yield CancelRun(at=state.at, reason=Reason("overlap-cancel", {"items": len(newer)}), run=running[0].run)
+
+
+def _newer(backlog: Backlog, run: Run) -> tuple[int, ...]:
+    """Items that came after a run began. Older ones are no overlap: they were over one batch, or given back."""
+    began = run.admitted or run.created
+    groups = backlog.groups.values()
+    came = (takewhile(lambda item: item.at > began, reversed(group.values())) for group in groups)
+    return tuple(sorted(item.number for group in came for item in group))
 
 
 def batch_of(backlog: Backlog, trigger: Trigger | None) -> tuple[int, ...]:

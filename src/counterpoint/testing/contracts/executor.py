@@ -24,7 +24,7 @@ _FUNCTIONS = """
 import os, sys, time
 
 def nothing(): pass
-def greet(arguments): print("hello", arguments["name"], flush=True); return {"greeted": arguments["name"]}
+def greet(name, greeting="hello"): print(greeting, name, flush=True); return {"greeted": name}
 def fail(): raise ValueError("there are no rows")
 def leave(): sys.exit(4)
 def where(): return {"pid": os.getpid(), "folder": os.getcwd(), "color": os.environ.get("COLOR")}
@@ -414,6 +414,35 @@ class ExecutorContract:
         assert first.lines[0]["data"]["folder"] == str(workplace.folder)
         assert [ended.lines[0]["data"]["color"] for ended in (first, second)] == ["red", None]
         assert first.lines[0]["data"]["pid"] != second.lines[0]["data"]["pid"]
+
+    @pytest.mark.parametrize(
+        ("function", "arguments", "said"),
+        [
+            (
+                "greet",
+                {},
+                "functions:greet: arguments for `(name, greeting='hello')` were expected, `()` was found",
+            ),
+            (
+                "greet",
+                {"name": "Ada", "nmae": "Ida"},
+                "`(name, nmae)` was found: got an unexpected keyword argument",
+            ),
+            (
+                "nothing",
+                {"name": "Ada"},
+                "functions:nothing: arguments for `()` were expected, `(name)` was found",
+            ),
+        ],
+    )
+    async def test_arguments_that_do_not_fit_a_python_function_are_told_by_name(
+        self, session: Session, function: str, arguments: dict[str, Any], said: str
+    ) -> None:
+        unfit = await session.call("a", function, arguments=arguments)
+
+        assert (unfit.failure, unfit.exit_code) == ("exit", 1)
+        assert said in unfit.detail
+        assert unfit.detail.endswith("change `arguments` in the score, or the function")
 
     async def test_a_python_function_that_raises_fails_with_its_traceback(
         self, session: Session, workplace: Workplace

@@ -508,8 +508,22 @@ class StoreContract:
             await store.save(Snapshot(seq, 2, body + str(seq).encode()), epoch=epoch)
 
         assert await store.load() == Snapshot(9, 2, body + b"9")
-        assert await store.load(skip=1) == Snapshot(6, 2, body + b"6")
-        assert await store.load(skip=2) is None
+        assert await store.load(skip=2) == Snapshot(3, 2, body + b"3")
+        assert await store.load(skip=3) is None
+
+    async def test_a_cut_leaves_the_newest_two_snapshots(self, store: StoreAndHistory) -> None:
+        epoch = await store.lead()
+        await store.append(Transaction(epoch, facts(1, 9)))
+        for seq in (3, 6, 9):
+            await store.save(Snapshot(seq, 1, str(seq).encode()), epoch=epoch)
+
+        await store.cut(below=0, history_before=NOON, epoch=epoch)
+
+        assert [await store.load(skip=skip) for skip in range(3)] == [
+            Snapshot(9, 1, b"9"),
+            Snapshot(6, 1, b"6"),
+            None,
+        ]
 
     async def test_a_snapshot_of_the_same_place_replaces_the_one_before(self, store: StoreAndHistory) -> None:
         epoch = await store.lead()
@@ -574,7 +588,15 @@ class StoreContract:
 
         counts = await store.cut(below=0, history_before=NOON - DAY, epoch=epoch)
 
-        assert counts == {"journal": 0, "runs": 1, "attempts": 1, "items": 2, "events": 2, "versions": 1}
+        assert counts == {
+            "journal": 0,
+            "snapshots": 0,
+            "runs": 1,
+            "attempts": 1,
+            "items": 2,
+            "events": 2,
+            "versions": 1,
+        }
         for row in kept:
             assert row in await rows_of(store, self._table_of(row))
         for row in dropped:

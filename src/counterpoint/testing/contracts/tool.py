@@ -11,10 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from counterpoint.errors import Mistake
 from counterpoint.kernel.events import Report
 from counterpoint.model.pipeline import FAILURE_KINDS, Secret, Task
 from counterpoint.ports.executor import Ended, Invocation
 from counterpoint.ports.tool import Answer, Context, Tool
+from counterpoint.tables import pages
+from counterpoint.tables.nodes import Node, locate
+from counterpoint.tables.reading import Reading, Reported
 
 
 class ToolContract:
@@ -36,7 +40,7 @@ class ToolContract:
     def test_a_right_declaration_is_read_without_a_mistake(self, tool: Tool) -> None:
         assert self.good, "a tool's test gives examples"
         for node in self.good:
-            assert tool.read_spec(copy.deepcopy(node))[1] == [], node
+            assert read_settings(tool, node)[1] == [], node
 
     def test_settings_are_plain_json_that_a_journal_can_keep(self, tool: Tool) -> None:
         for spec in self._specs(tool):
@@ -44,19 +48,21 @@ class ToolContract:
 
     def test_a_wrong_declaration_is_refused(self, tool: Tool) -> None:
         for node in (*self.bad, 5, None):
-            mistakes = tool.read_spec(copy.deepcopy(node))[1]
+            mistakes = read_settings(tool, node)[1]
             assert mistakes, node
             assert all(mistake.message for mistake in mistakes)
 
     def test_an_unknown_key_is_refused_at_its_place(self, tool: Tool) -> None:
         for node in self.good:
             if isinstance(node, dict):
-                mistakes = tool.read_spec(node | {"unheard_of": 1})[1]
-                assert [mistake.path for mistake in mistakes] == [("unheard_of",)]
+                located = locate(node, "score.yaml", 1)
+                located.value["unheard_of"] = Node(1, "score.yaml", 2, "unheard_of")
+                (mistake,) = read_settings(tool, located)[1]
+                assert (mistake.where, mistake.code) == ("score.yaml:2", "unknown-key")
 
     def test_the_schema_accepts_exactly_what_is_read(self, tool: Tool) -> None:
         jsonschema = pytest.importorskip("jsonschema_rs")
-        validator = jsonschema.validator_for(tool.schema())
+        validator = jsonschema.validator_for(pages.schema(tool.settings, tool.name))
         for node in self.good:
             assert validator.is_valid(node), node
         for node in (5, None):
@@ -110,11 +116,21 @@ class ToolContract:
         assert answer.reports == (Report(asset="raw.orders", label="a", metadata={"rows": 3}),)
 
     def _specs(self, tool: Tool) -> list[dict[str, Any]]:
-        return [tool.read_spec(copy.deepcopy(node))[0] for node in self.good]
+        return [read_settings(tool, node)[0] for node in self.good]
 
     def _read(self, tool: Tool, **ended: Any) -> Answer:
         task = example_task(tool, self._specs(tool)[0])
         return tool.read(task, Ended(attempt="daily#1/load/1", look=0, **ended))
+
+
+def read_settings(tool: Tool, node: Any) -> tuple[dict[str, Any], Sequence[Mistake]]:
+    """What the tool's table makes of a plain value, or of a node, and every mistake in it."""
+    reading = Reading()
+    try:
+        spec = tool.settings.read(node if isinstance(node, Node) else locate(node), reading)
+    except Reported:
+        spec = {}
+    return spec, reading.mistakes
 
 
 def example_task(tool: Tool, spec: dict[str, Any]) -> Task:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from counterpoint.engine.declare import declare_text
 from counterpoint.errors import DeclarationError
 from counterpoint.model.plan import Plan
-from counterpoint.ports.tool import SpecMistake
+from counterpoint.tables.kinds import Either, ListOf, Text
+from counterpoint.tables.records import Key, Record
 
 
 class SmallTool:
@@ -19,17 +20,9 @@ class SmallTool:
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def read_spec(self, node: Any) -> tuple[dict[str, Any], Sequence[SpecMistake]]:
-        if isinstance(node, str | list):
-            return {"run": node}, ()
-        if not isinstance(node, Mapping):
-            return {}, [SpecMistake((), f"a command was expected, {node!r} was found", "wrong-type")]
-        mistakes = [SpecMistake((key,), f"no key is called {key!r} here") for key in node if key != "run"]
-        return dict(node), mistakes
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": ["string", "array"]}, {"type": "object", "properties": {"run": {}}}]}
+        run = Either(Text("a command", "work"), ListOf(Text()))
+        key = Key("run", run, "What.", required=True)
+        self.settings = Record(f"tool {name}", "Does it.", key, short="run", phrase=f"`{name}`")
 
     def prepare(self, task: Any, context: Any) -> Any:
         raise NotImplementedError

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from counterpoint.engine.declare import reading
 from counterpoint.engine.declare.links import cycles
+from counterpoint.tables import reading
 
 Refused = Callable[[str], list[str]]
 

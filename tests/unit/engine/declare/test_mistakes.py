@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from counterpoint.adapters.tools import standard_tools
 from counterpoint.engine.declare import declare, declare_text
 from counterpoint.errors import DeclarationError
 
@@ -30,13 +31,20 @@ def test_many_mistakes_are_told_at_once_in_the_order_of_the_file(tools: Mapping[
     assert str(refusal.value) + "\n" == (GOLDEN / "mistakes.txt").read_text()
 
 
+def test_what_beginners_write_is_answered_with_what_to_write_instead() -> None:
+    with pytest.raises(DeclarationError) as refusal:
+        declare_text((GOLDEN / "beginners.yaml").read_text(), folder=GOLDEN, tools=standard_tools())
+
+    assert str(refusal.value) + "\n" == (GOLDEN / "beginners.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("keys", "saying"),
     [
         # Keys and their values.
         (
             "{run: work, tiemout: 5m}",
-            "a pipeline of one command has no key 'tiemout'; did you mean 'timeout'? [unknown-key]",
+            "a pipeline has no key 'tiemout'; did you mean 'timeout'? [unknown-key]",
         ),
         (
             "{tasks: {a: {command: x, afer: []}}}",
@@ -44,15 +52,18 @@ def test_many_mistakes_are_told_at_once_in_the_order_of_the_file(tools: Mapping[
         ),
         (
             "[a]",
-            "a pipeline, a mapping, was expected, a list was found; write it like `p: {run: ...}` [wrong-type]",
+            "a pipeline, a mapping, was expected, a list was found; write it like `p: {run: work}` [wrong-type]",
         ),
-        ("{}", "a pipeline needs one of `run`, `tasks`, none was found; write it like `{run: ...}` [missing-key]"),
+        (
+            "{}",
+            "a pipeline needs one of `run`, `tasks`, none was found; write it like `{run: work}` [missing-key]",
+        ),
         (
             "{tasks: {}}",
-            "an empty mapping was found; write it like `tasks: {build: {command: ...}}` [wrong-value]",
+            "an empty mapping was found; write it like `tasks: {build: {command: work}}` [wrong-value]",
         ),
-        ("{run: 5}", "a command was expected, 5 was found [wrong-type]"),
-        ("{tasks: {a: {command: {run: x, shel: 1}}}}", "no key is called 'shel' here [wrong-value]"),
+        ("{run: 5}", "was expected, 5 was found; put it in quotes [wrong-type]"),
+        ("{tasks: {a: {command: {run: x, shel: 1}}}}", "`command` has no key 'shel'; it takes run [unknown-key]"),
         (
             "{tasks: {a/b: {command: x}}}",
             "a name for the task, of letters, digits and `_ . -`, was expected, 'a/b' was found",
@@ -87,7 +98,7 @@ def test_many_mistakes_are_told_at_once_in_the_order_of_the_file(tools: Mapping[
         ("{run: work, trigger: {any: []}}", "was expected, an empty list was found"),
         (
             "{run: work, trigger: {any: [{all: [{asset: raw}]}]}}",
-            "turn it round and put `any` inside `all` [wrong-value]",
+            "turn it round and put `any` inside `all` [unknown-key]",
         ),
         ("{run: work, trigger: {any: [{any: [{asset: raw}]}]}}", "put its sources into the `any` around it"),
         ("{run: work, trigger: {all: [{all: [{asset: raw}]}]}}", "put its members into the `all` around it"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import yaml
 
 from counterpoint.adapters.tools import standard_tools
 from counterpoint.engine.declare import declare_text, reference, schema
+from counterpoint.engine.declare.format import score_format
+from counterpoint.engine.declare.yaml import read_yaml
+from counterpoint.tables import pages
+from counterpoint.tables.kinds import Kind
+from counterpoint.tables.reading import Reading
+from counterpoint.tables.records import Key, Record, Variants
 
 SCORE = """
 score: shop
@@ -64,6 +71,28 @@ def test_the_page_tells_keys_defaults_and_meanings() -> None:
     assert "| `trigger` | [trigger](#trigger) | none: it is started by hand |" in page
     assert "Kept for later releases, and refused by this one: `freshness`, `completion`." in page
     assert "## Tool dbt" in page
+
+
+RECORDS = pages.records(score_format(standard_tools()))
+
+
+def _keys(record: Record | Variants) -> Iterable[Key]:
+    return record.keys if isinstance(record, Record) else [key for one in record.variants for key in _keys(one)]
+
+
+@pytest.mark.parametrize("record", [record for record in RECORDS if record.sample], ids=lambda record: record.name)
+def test_each_sample_of_the_page_is_what_the_reader_takes(record: Record | Variants) -> None:
+    kinds: dict[str, Kind] = {tool.name: tool.settings for tool in standard_tools().values()}
+    for known in RECORDS:
+        for key in (*_keys(known), *(known.common if isinstance(known, Variants) else ())):
+            kinds.setdefault(key.name, key.kind)
+
+    # A sample may show several of one kind, each from the start of a line.
+    for text in re.split(r"\n(?=\S)", record.sample):
+        reading = Reading()
+        (node,) = read_yaml(text, "sample", reading).members.values()
+        kinds.get(node.key, record).read(node, reading)
+        assert reading.mistakes == []
 
 
 def test_each_link_of_the_page_leads_to_a_section() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from counterpoint.engine.declare.reading import Reading, Reported
 from counterpoint.engine.declare.yaml import read_yaml
+from counterpoint.tables.reading import Reading, Reported
 
 
 def read(text: str) -> Any:
@@ -65,7 +65,7 @@ def test_a_value_stands_at_the_line_of_its_key() -> None:
 
     assert root.at("a").line == 1
     assert root.at("a").entries[1].line == 3
-    assert root.find("a", 1, "y").where == "score.yaml:3"
+    assert root.at("a").entries[1].at("y").where == "score.yaml:3"
     assert root.at("b").line == 4
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from counterpoint.entrypoints.api import app as api
-from counterpoint.entrypoints.api.resources import events, runs
+from counterpoint.entrypoints.api.resources import assets, events, runs
 from counterpoint.errors import (
     Conflict,
     DeclarationError,
@@ -95,23 +95,90 @@ def test_every_filter_of_history_can_be_asked_for() -> None:
         "items": events.ItemsQuery,
         "runs": runs.RunsQuery,
         "attempts": runs.AttemptsQuery,
+        "versions": assets.AnyVersionsQuery,
     }
 
     for table, query in asked.items():
         assert set(FILTERS[table]) <= set(query.__struct_fields__)
 
 
-async def test_a_plan_is_declared_or_only_compared(client: Any, service: Any) -> None:
-    plan = (await client.get("/api/v1/plan")).content
+SCORE = """\
+score: shop
+assets: {orders: {}}
+pipelines:
+  load: {run: ./load, writes: [orders]}
+"""
+
+
+def posted(folder: Path, **texts: str) -> dict[str, Any]:
+    """A declaration of scores, by the names of their files."""
+    scores = [{"name": f"{name}.yaml", "folder": str(folder), "text": text} for name, text in texts.items()]
+    return {"scores": scores}
+
+
+async def test_scores_are_declared_as_one_plan_or_only_compared(client: Any, service: Any, tmp_path: Path) -> None:
+    more = "pipelines: {build: {run: ./build, trigger: {asset: orders}}}"
 
     answer = await client.post(
-        "/api/v1/plan?dry_run=true&commit=abc", content=plan, headers={"Content-Type": "application/json"}
+        "/api/v1/plan?dry_run=true&commit=abc", json=posted(tmp_path, shop=SCORE, more=more)
     )
 
     assert answer.json()["added"] == {"pipelines": ["load"]}
     [(_, arguments)] = service.calls
-    assert arguments["plan"].digest == service.plan.digest
+    assert list(arguments["plan"].pipelines) == ["load", "build"]
+    assert arguments["plan"].pipelines["load"].folder == str(tmp_path)
+    assert arguments["plan"].pipelines["load"].where == "shop.yaml:4"
     assert (arguments["dry_run"], arguments["commit"]) == (True, "abc")
+
+
+async def test_a_plan_with_mistakes_is_refused_with_all_of_them(client: Any, service: Any, tmp_path: Path) -> None:
+    unknown = "pipelines: {build: {run: ./build, reads: [ordres]}}"
+    cycle = "pipelines:\n  a: {run: x, trigger: {pipeline: b, state: completed}}\n"
+    cycle += "  b: {run: x, trigger: {pipeline: a, state: completed}}\n"
+
+    answer = await client.post("/api/v1/plan", json=posted(tmp_path, shop=SCORE, more=unknown, loop=cycle))
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "declaration"
+    mistakes = answer.json()["mistakes"]
+    assert [(mistake["where"], mistake["code"]) for mistake in mistakes] == [
+        ("more.yaml:1", "unknown-name"),
+        ("loop.yaml:2", "cycle"),
+    ]
+    assert "did you mean 'orders'?" in mistakes[0]["message"]
+    assert service.calls == []
+
+
+async def test_schemas_named_by_a_path_are_read_beside_the_score(
+    client: Any, service: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "placed.json").write_text('{"type": "object"}')
+    score = "events: {order.placed: {schema: placed.json}}"
+
+    assert (await client.post("/api/v1/plan", json=posted(tmp_path, shop=score))).status_code == 200
+    assert (await client.post("/api/v1/plan", json=posted(tmp_path / "none", shop=score))).status_code == 400
+
+    [(_, arguments)] = service.calls
+    assert arguments["plan"].events["order.placed"].schema == {"type": "object"}
+
+
+async def test_a_plan_that_nobody_checked_is_not_taken(client: Any, service: Any) -> None:
+    plan = (await client.get("/api/v1/plan")).json()
+
+    answer = await client.post("/api/v1/plan", json=plan)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-body")
+    assert service.calls == []
+
+
+async def test_versions_can_be_asked_for_by_who_published_them(
+    client: Any, service: Any, make_version: Any
+) -> None:
+    service.history.rows["versions"] += [make_version(1), make_version(2, asset="country.codes")]
+
+    found = (await client.get("/api/v1/versions", params={"by": "load#2"})).json()["rows"]
+
+    assert [(row["asset"], row["seq"]) for row in found] == [("country.codes", 2)]
 
 
 async def test_why_takes_runs_as_they_may_be_written(client: Any) -> None:
@@ -181,7 +248,8 @@ async def test_errors_are_told_with_a_status_a_code_and_a_remedy(
         ("POST", "/api/v1/pipelines/load/run", {"parms": {}}, 400, "bad-body"),
         ("POST", "/api/v1/pipelines/load/run", {"params": []}, 400, "bad-body"),
         ("POST", "/api/v1/pipelines/load/run", [], 400, "bad-body"),
-        ("POST", "/api/v1/plan", {"name": "x", "pipelines": {"a": 3}}, 400, "bad-body"),
+        ("POST", "/api/v1/plan", {"scores": []}, 400, "bad-body"),
+        ("POST", "/api/v1/plan", {}, 400, "bad-body"),
         ("DELETE", "/api/v1/pipelines/load", {}, 405, "method"),
     ],
 )
@@ -220,6 +288,10 @@ async def test_metrics_are_prometheus_text(client: Any) -> None:
     assert 'counterpoint_pool_slots{pool="etl"} 2' in lines
     assert 'counterpoint_items_pending{pipeline="marts"} 3' in lines
     assert "counterpoint_facts_total 40" in lines
+    assert 'counterpoint_items_dead{pipeline="marts"} 1' in lines
+    assert 'counterpoint_hosts{state="appeared"} 1' in lines
+    assert 'counterpoint_pool_waiting{pool="etl"} 1' in lines
+    assert 'counterpoint_asset_published_timestamp_seconds{asset="raw.orders"} 1795262400' in lines
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
 

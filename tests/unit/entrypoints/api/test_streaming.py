@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any
 
 import pytest
 
+from counterpoint.adapters.stores.memory import MemoryJournal
+from counterpoint.engine import loop
+from counterpoint.entrypoints.api.app import create_app
+from counterpoint.entrypoints.api.server import Listener
+from counterpoint.entrypoints.api.settings import ApiSettings
 from counterpoint.errors import StoreUnavailable
+from counterpoint.testing.faults import ScriptedExecutor
+from counterpoint.testing.rig import Running, event, plan
 
 
 @pytest.fixture
@@ -113,3 +121,43 @@ def test_a_stream_ends_when_the_store_fails_so_that_its_reader_comes_back(
     blocks = open_stream("/api/v1/stream").read().split(b"\n\n")
 
     assert [block.split(b"\n")[0] for block in blocks] == [b"retry: 1000", b"id: 1", b""]
+
+
+async def test_a_slow_reader_is_cut_off_and_comes_back_for_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STREAM_BACKLOG", 5)
+    running = await Running(MemoryJournal(), ScriptedExecutor(), plan()).ready()
+    listener = Listener("127.0.0.1", 0, ApiSettings())
+    await listener.open(create_app(running.service, ApiSettings()))
+
+    async def come(last_id: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=2**20)
+        head = (
+            f"GET /api/v1/stream HTTP/1.0\r\nHost: 127.0.0.1:{listener.port}\r\nLast-Event-ID: {last_id}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        await reader.readuntil(b"retry: 1000\n")
+        return reader, writer
+
+    async def ids(reader: asyncio.StreamReader, last: int) -> list[int]:
+        """Of what comes until that id, or until the end."""
+        found = [0]
+        async with asyncio.timeout(20):
+            while found[-1] != last and (line := await reader.readline()):
+                found += [int(line[4:])] if line.startswith(b"id: ") else []
+        return found[1:]
+
+    reader, writer = await come(0)
+    before = await ids(reader, running.engine.state.facts)
+    for number in range(40):  # and now it reads nothing, while more comes than fits between two programs
+        await running.service.accept([event(number, data={"sku": "x" * 900_000})], by="test")
+    facts = running.engine.state.facts
+    before += await ids(reader, facts)
+    writer.close()
+    reader, writer = await come(before[-1])
+    after = await ids(reader, facts)
+    writer.close()
+    await running.stop()
+    await listener.close()
+
+    assert 0 < len(before) < facts
+    assert before + after == list(range(1, facts + 1))

@@ -91,8 +91,8 @@ def test_applying_declares_the_files_as_the_whole_plan(typed: Any, server: Any, 
     done = typed("apply", "--commit", "abc")
 
     assert done.code == 0, done.err
-    assert done.out == "+ pipeline load\nfirst-steps is declared\n"
     [(_, arguments)] = service.calls
+    assert done.out == f"+ pipeline load\nplan {arguments['plan'].digest[:8]} is in force\n"
     assert arguments["plan"].digest == declare((Path("score.yaml"),), standard_tools()).digest
     assert (arguments["commit"], arguments["dry_run"]) == ("abc", False)
 
@@ -105,6 +105,57 @@ def test_a_dry_run_shows_the_difference_only(typed: Any, server: Any, service: A
     assert "+ pipeline load" in done.out
     assert "nothing was declared yet" in done.out
     assert service.calls[0][1]["dry_run"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("score.yaml", WRONG),
+        (
+            "film.py",
+            "from counterpoint import Score\nscore = Score('film')\nscore.pool('gpu', 0)\nscore.asset('', x=1)\n",
+        ),
+        ("broken.py", "import nowhere\n"),
+        ("bytes.yaml", "\udcff"),
+        ("more/none.yaml", None),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--json"]])
+def test_applying_says_of_a_wrong_score_what_check_says(
+    typed: Any, server: Any, service: Any, in_a_folder: Path, name: str, text: str | None, options: list[str]
+) -> None:
+    if text is not None:
+        (in_a_folder / name).write_bytes(text.encode(errors="surrogateescape"))
+    checked = typed("check", name, *(option for option in options if option == "--json"))
+
+    applied = typed("apply", name, *options)
+
+    assert (applied.code, applied.out, applied.err) == (checked.code, checked.out, checked.err)
+    assert applied.code == 2
+    assert service.calls == []
+
+
+def test_a_python_score_is_run_here_and_read_there(
+    typed: Any, server: Any, service: Any, in_a_folder: Path
+) -> None:
+    (in_a_folder / "film.py").write_text(
+        "from counterpoint import Score\nscore = Score('film')\n\n\n@score.pipeline()\ndef cut(run): ...\n"
+    )
+
+    assert typed("apply", "film.py").code == 0
+
+    [(_, arguments)] = service.calls
+    pipeline = arguments["plan"].pipelines["cut"]
+    assert (pipeline.where, pipeline.folder) == ("film.py:5", str(in_a_folder))
+
+
+def test_the_score_of_another_folder_can_be_applied(
+    typed: Any, server: Any, service: Any, in_a_folder: Path
+) -> None:
+    typed("init", "elsewhere")
+
+    assert typed("apply", "--folder", "elsewhere").code == 0
+    assert service.calls[0][1]["plan"].pipelines["greet"].folder == str(in_a_folder / "elsewhere")
 
 
 def test_the_schema_is_json_schema(typed: Any) -> None:

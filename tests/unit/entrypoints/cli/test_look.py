@@ -48,13 +48,20 @@ def test_more_runs_than_shown_are_said(typed: Any, server: Any, service: Any, ma
     assert "there are more; --limit 15 shows them" in typed("runs", "-n", "3").out
 
 
-def test_show_tells_a_run_s_tasks_and_cause(typed: Any, server: Any, service: Any, make_run: Any) -> None:
+def test_show_tells_where_the_time_went_what_was_published_and_why(
+    typed: Any, server: Any, service: Any, make_run: Any, make_version: Any
+) -> None:
     service.history.rows["runs"].append(make_run(1))
+    service.history.rows["versions"] += [make_version(1), make_version(2)]
 
-    done = typed("show", "load#1")
+    out = typed("show", "load#1").out
 
-    assert done.out.startswith("load#1  succeeded  in 3s, ")
-    assert "raw.orders was published" in done.out
+    assert out.startswith("load#1  succeeded  ")
+    assert "  created   2026-11-21 12:00:00 UTC" in out or "  created   12:00:00 UTC" in out
+    assert "  waited    0ms to be admitted" in out
+    assert "  published raw.orders  version 1" in out
+    assert "version 2" not in out
+    assert "  because   raw.orders was published" in out
 
 
 @pytest.mark.parametrize("name", ["load#1", "load/1"])
@@ -69,9 +76,9 @@ def test_a_run_s_name_may_be_written_with_a_slash(
 def test_why_tells_what_is_waited_for_until_when_and_its_causes(typed: Any, server: Any) -> None:
     out = typed("why", "marts").out
 
-    assert "waits for  pool etl  2 of 2 slots are used; held by load#1" in out
-    assert "until      load#1 ends" in out
-    assert "because    load#1  raw.orders was published" in out
+    assert "waits for pool etl  2 of 2 slots are used; held by load#1" in out
+    assert "until     load#1 ends" in out
+    assert "because   raw.orders was published" in out
 
 
 def test_logs_are_printed_as_they_are(typed: Any, server: Any, service: Any, tmp_path: Path) -> None:

@@ -226,9 +226,10 @@ def test_standing_by_can_be_ended(
 
 
 def test_run_without_a_server_hosts_an_engine_for_a_moment(
-    typed: Any, folder: Path, engine: FakeEngine, service: Any, make_run: Any
+    typed: Any, folder: Path, engine: FakeEngine, service: Any, make_run: Any, make_message: Any
 ) -> None:
     service.history.rows["runs"].append(make_run(1))
+    service.messages.append(make_message(41, "FinishRun", fact={"phase": "succeeded"}))
 
     done = typed("run", "load", "--json")
 

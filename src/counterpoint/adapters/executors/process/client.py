@@ -140,19 +140,28 @@ class ProcessExecutor:
             raise
         return [self._host]
 
-    async def resolve(self, attempts: Sequence[tuple[str, str, int]]) -> Sequence[tuple[str, int]]:
-        """See `ports.executor.Executor`; hosts named here that have ended are reported lost.
+    async def resolve(
+        self, attempts: Sequence[tuple[str, str, int]], *, hosts: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
+        """See `ports.executor.Executor`.
+
+        Earlier hosts of this folder have ended, because ours holds their lock. Of a host of another folder, which
+        may be on another machine, nothing is known here.
 
         Raises:
             HostUnreachable: the host does not answer, so nothing is known.
         """
-        hosts = {(attempt, look): host for attempt, host, look in attempts}
-        unknown = await self._ask(list(hosts))
-        for host in dict.fromkeys(hosts.values()):
+        host_of = {(attempt, look): host for attempt, host, look in attempts}
+        unknown = await self._ask([key for key, host in host_of.items() if self._is_of_this_folder(host)])
+        for host in dict.fromkeys([*hosts, *host_of.values()]):
             if host != self._host:
-                self._sink(HostState(host=host, state="lost"))
-        self._bury(key for key in unknown if hosts[key] != self._host)
-        return [key for key in unknown if hosts[key] == self._host]
+                state = "lost" if self._is_of_this_folder(host) else "unreachable"
+                self._sink(HostState(host=host, state=state))  # type: ignore[arg-type]
+        self._bury(key for key in unknown if host_of[key] != self._host)
+        return [key for key in unknown if host_of[key] == self._host]
+
+    def _is_of_this_folder(self, host: str) -> bool:
+        return host.rpartition("-")[0] == self._host.rpartition("-")[0]
 
     async def place(self, host: str, placement: Placement) -> None:
         """See `ports.executor.Executor`."""
@@ -161,7 +170,7 @@ class ProcessExecutor:
         if host == self._host:
             self._placing[key] = line = _place(placement)
             self._say(line)
-        else:
+        elif self._is_of_this_folder(host):
             self._bury([key])
 
     async def stop(self, attempt: str, *, grace_s: float) -> None:
@@ -369,5 +378,6 @@ def _drop_logs(logs: Path, before: float) -> int:
             if log.stat().st_mtime < before:
                 log.unlink()
                 dropped += 1
-                log.parent.rmdir()  # the last of its run; refused while there are others
+                if log.parent != logs:
+                    log.parent.rmdir()  # with the last of its run; refused while there are others
     return dropped

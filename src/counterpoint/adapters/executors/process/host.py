@@ -6,7 +6,7 @@
 It imports the standard library only, and little of it: it starts in the time of one attempt. In its folder:
 
     lock         held for its life: free means certainly gone; says its pid and name
-    generation   how many hosts this folder has had; the n-th is called local-n
+    generation   what hosts of this folder are called, and how many there have been: the n-th is NAME-n
     socket       where the engine speaks to it (`protocol.py`)
     host.log     what it had to say when things went wrong
     nothing      an empty JSON array, for tasks that are given no events or inputs
@@ -254,17 +254,18 @@ def take_lock(folder: str) -> int | None:
 
 
 def next_name(folder: str) -> str:
-    """A name that no host of this folder has had."""
+    """A name that no other host has had, of this folder or any: a store may see hosts of several machines."""
     path = os.path.join(folder, "generation")
-    generation = 1
+    place, generation = f"local-{os.urandom(4).hex()}", 1
     with suppress(FileNotFoundError), open(path, encoding="ascii") as file:
-        generation += int(file.read())
+        place, former = file.read().split()
+        generation += int(former)
     with open(f"{path}.new", "w", encoding="ascii") as file:
-        file.write(str(generation))
+        file.write(f"{place} {generation}")
         file.flush()
         os.fsync(file.fileno())  # the one file here that must survive a power cut: names are never used twice
     os.rename(f"{path}.new", path)
-    return f"local-{generation}"
+    return f"{place}-{generation}"
 
 
 def main(arguments: list[str]) -> int:

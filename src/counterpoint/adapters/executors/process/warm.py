@@ -7,7 +7,9 @@ Its standard input is a socket to the host; one JSON object a line. The host say
 
     {"id", "function", "arguments", "env", "folder", "log", "output", "join", "entry", "round", "boot"}
 
-`join` is a cgroup's file or empty; `entry`, `round` and `boot` are for the claim (`spool.py`). It answers:
+`arguments` are handed over by name; a first parameter that is named `run`, or annotated with `Run`, gets the
+run (`counterpoint.sdk`). `join` is a cgroup's file or empty; `entry`, `round` and `boot` are for the claim
+(`spool.py`). It answers:
 
     {"stale": id}                               a source file changed since it was imported: ask a fresh one
     {"started": id, "pid"}                      or: the call runs in this process
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 #: The exit code after a MemoryError: what a shell says of a process that was killed for its memory.
 OUT_OF_MEMORY = 137
+
+#: How the annotation of a parameter that gets the run may be written, and the class's own full name.
+_RUN = ("Run", "sdk.Run", "counterpoint.sdk.Run", "counterpoint.sdk.run.Run")
 
 
 def main() -> None:
@@ -216,22 +221,51 @@ def _claim(request: dict[str, Any]) -> bool:
 
 
 def _find(name: str) -> Call:
-    """Import a function; what to call it with."""
+    """Import a function; what calls it with the task's arguments, by name, after the run if it wants that."""
     module, _, path = name.partition(":")
     function: Any = importlib.import_module(module)
     for part in path.split("."):
         function = getattr(function, part)
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind in positional]
-    if not parameters:
-        return lambda _arguments: function()
-    first = parameters[0]
-    annotation = getattr(first.annotation, "__name__", str(first.annotation)).strip("'\"")
-    if first.name == "run" or annotation.rpartition(".")[2] == "Run":
-        from counterpoint.sdk import current
+    signature = inspect.signature(function)
+    wants_run = _wants_run(signature)
 
-        return lambda _arguments: function(current())
-    return lambda arguments: function(arguments)
+    def call(arguments: dict[str, Any]) -> Any:
+        given: tuple[Any, ...] = ()
+        if wants_run:
+            from counterpoint.sdk import current
+
+            given = (current(),)
+        try:
+            signature.bind(*given, **arguments)
+        except TypeError as error:
+            raise SystemExit(_unfit(name, signature, wants_run, arguments, error)) from None
+        return function(*given, **arguments)
+
+    return call
+
+
+def _wants_run(signature: inspect.Signature) -> bool:
+    """Whether the first parameter is called `run`, or annotated with `Run` of our SDK."""
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        return False
+    annotation = first.annotation
+    if not isinstance(annotation, str):
+        annotation = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__qualname__', '')}"
+    return first.name == "run" or annotation.strip("'\"") in _RUN
+
+
+def _unfit(
+    name: str, signature: inspect.Signature, wants_run: bool, arguments: dict[str, Any], error: TypeError
+) -> str:
+    """What to say when the arguments do not fit; without their values, which may be long."""
+    own = list(signature.parameters.values())[wants_run:]
+    expected = signature.replace(parameters=own, return_annotation=signature.empty)
+    found = ", ".join(arguments)
+    return (
+        f"{name}: arguments for `{expected}` were expected, `({found})` was found: {error}; "
+        "change `arguments` in the score, or the function"
+    )
 
 
 def _make(call: Call, request: dict[str, Any]) -> None:

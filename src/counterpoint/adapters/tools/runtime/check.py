@@ -16,7 +16,7 @@ Finding = tuple[str, bool, Any, Any]
 
 
 @answering
-def run(arguments: dict[str, Any]) -> None:
+def run(**arguments: Any) -> None:
     """Carry out all checks; `lines.read_lines` fails the task if a verdict asks for it."""
     values = Values(arguments)
     for check in arguments["spec"]["checks"]:

@@ -31,7 +31,7 @@ _NODES_MAX = 200
 
 
 @answering
-def run(arguments: dict[str, Any]) -> None:
+def run(**arguments: Any) -> None:
     """Invoke dbt and tell what became of each node.
 
     The invocation writes into a folder of its own, so that runs of one project do not get in each

@@ -21,7 +21,7 @@ _RESULT_MAX_CHARACTERS = 8000
 
 
 @answering
-def run(arguments: dict[str, Any]) -> None:
+def run(**arguments: Any) -> None:
     """Do what this look is for."""
     spec, carry = arguments["spec"], arguments["carry"]
     job = str(carry.get("id", ""))

@@ -24,13 +24,13 @@ class Failed(Exception):
         super().__init__(detail)
 
 
-def answering(run: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+def answering(run: Callable[..., None]) -> Callable[..., None]:
     """Let a runtime function end by raising `Failed`, which becomes its answer and a line of its log."""
 
     @functools.wraps(run)
-    def answered(arguments: dict[str, Any]) -> None:
+    def answered(**arguments: Any) -> None:
         try:
-            run(arguments)
+            run(**arguments)
         except Failed as error:
             failure, detail = error.failure, error.detail
         except MissingExtra as error:

@@ -13,7 +13,7 @@ from counterpoint.adapters.tools.runtime.templates import Values
 
 
 @answering
-def run(arguments: dict[str, Any]) -> None:
+def run(**arguments: Any) -> None:
     """Run the statements, in one transaction unless told otherwise: a failure leaves nothing half done."""
     spec = arguments["spec"]
     texts = list(statements.split(spec["sql"] if "sql" in spec else _read(spec["file"])))

@@ -12,7 +12,7 @@ from counterpoint.adapters.tools.runtime.templates import Values
 
 
 @answering
-def run(arguments: dict[str, Any]) -> None:
+def run(**arguments: Any) -> None:
     """Look once."""
     spec = arguments["spec"]
     if "duration" in spec:

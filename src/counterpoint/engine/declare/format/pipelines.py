@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.format.tasks import PER_TASK, ToolSpec, task_format
+from counterpoint.engine.declare.format.tasks import PER_TASK, task_format
 from counterpoint.engine.declare.format.triggers import TRIGGER
-from counterpoint.engine.declare.kinds import Choice, Integer, Later, ListOf, MapOf, Name, Text
 from counterpoint.engine.declare.notations import file_name, partition
-from counterpoint.engine.declare.reading import Reading
-from counterpoint.engine.declare.records import Key, Record, Variants
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.ports.tool import Tool
+from counterpoint.tables.kinds import Choice, Integer, Later, MapOf, Name, SetOf, Text
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading
+from counterpoint.tables.records import Key, Record, Variants
 
 _PIPELINE_KEYS = (
     Key("description", Text(), "What it is for."),
@@ -22,11 +22,11 @@ _PIPELINE_KEYS = (
         "team",
         Text("the name of a team", "data-platform"),
         "Whose share of the resources it uses.",
-        default="`owner`",
+        otherwise="`owner`",
     ),
-    Key("trigger", TRIGGER, "Why it starts by itself.", default="none: it is started by hand"),
-    Key("reads", ListOf(Name("asset")), "Assets it reads; their versions are pinned when a run is admitted."),
-    Key("writes", ListOf(Name("asset")), "Assets published together when a run succeeds."),
+    Key("trigger", TRIGGER, "Why it starts by itself.", otherwise="none: it is started by hand"),
+    Key("reads", SetOf(Name("asset")), "Assets it reads; their versions are pinned when a run is admitted."),
+    Key("writes", SetOf(Name("asset")), "Assets published together when a run succeeds."),
     Key("concurrency", Integer(), "How many runs of one partition and key may go on at once."),
     Key(
         "overlap",
@@ -54,7 +54,7 @@ _WAITING_TOOLS = ("wait",)
 def _pipeline(values: dict[str, Any], node: Node, reading: Reading) -> Pipeline:
     shared = {key.name: values.pop(key.name) for key in PER_TASK if key.name in values}
     run = values.pop("run", None)
-    tasks = {"run": run} if run else values.pop("tasks", {})
+    tasks = {"run": {"tool": "command", "spec": run}} if run else values.pop("tasks", {})
     return Pipeline(
         name=node.key,
         tasks={name: _task_of(name, own, shared) for name, own in tasks.items()},
@@ -75,11 +75,36 @@ def _task_of(name: str, own: dict[str, Any], shared: dict[str, Any]) -> Task:
     return Task(name=name, **merged)
 
 
+_AS_TASK = "write `run: ...` for a command, or give it a name under `tasks`"
+_MISPLACED = {
+    **dict.fromkeys(("cron", "schedule"), 'write `trigger: {cron: "..."}`'),
+    **dict.fromkeys(("every", "event", "asset", "any", "all"), "it stands under `trigger`"),
+    **dict.fromkeys(
+        ("after", "depends_on", "needs"), "write `trigger: {asset: ...}` or `{pipeline: ..., state: completed}`"
+    ),
+    **dict.fromkeys(("steps", "jobs"), "write `tasks`"),
+}
+_SAMPLE = """\
+load-orders:
+  trigger: {cron: "*/15 * * * *"}
+  writes: [raw.orders]
+  run: python3 load_orders.py
+  retry: 3
+build-sales:
+  trigger: {asset: raw.orders}
+  reads: [raw.orders]
+  writes: [mart.sales]
+  pools: {warehouse: 1}
+  tasks:
+    wait: {wait: {file: rates.csv}}
+    build: {dbt: {project: warehouse, select: +sales}, after: [wait], timeout: 10m}"""
+
+
 def pipeline_format(tools: Mapping[str, Tool]) -> Variants:
     """The format of a pipeline whose tasks may use these tools."""
     tasks = Record(
         "pipeline of tasks",
-        "A pipeline with tasks that come after one another.",
+        "Several tasks, some after others.",
         Key(
             "tasks",
             MapOf(file_name("task", "build"), task_format(tools), filled=True),
@@ -87,15 +112,21 @@ def pipeline_format(tools: Mapping[str, Tool]) -> Variants:
         ),
         model=Pipeline,
         build=_pipeline,
+        phrase="a pipeline",
     )
     short: tuple[Record, ...] = ()
     if "command" in tools:
         run = Key(
-            "run", ToolSpec(tools["command"]), "Short form of a pipeline whose one task, `run`, is this command."
+            "run", tools["command"].settings, "Short form of a pipeline whose one task, `run`, is this command."
         )
         short = (
             Record(
-                "pipeline of one command", "A pipeline with one command.", run, model=Pipeline, build=_pipeline
+                "pipeline of one command",
+                "One command.",
+                run,
+                model=Pipeline,
+                build=_pipeline,
+                phrase="a pipeline",
             ),
         )
     return Variants(
@@ -105,4 +136,6 @@ def pipeline_format(tools: Mapping[str, Tool]) -> Variants:
         tasks,
         common=_PIPELINE_KEYS,
         both="make a task of the command",
+        misplaced=dict.fromkeys(tools, _AS_TASK) | _MISPLACED,
+        sample=_SAMPLE,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from counterpoint.engine.declare.format.pipelines import pipeline_format
-from counterpoint.engine.declare.kinds import Choice, Integer, Later, MapOf, Text
-from counterpoint.engine.declare.notations import EventSchema, Timezone, duration, event_type, file_name, wide_name
-from counterpoint.engine.declare.records import Key, Record
+from counterpoint.engine.declare.notations import EventSchema, Timezone, event_type, file_name, wide_name
 from counterpoint.model.plan import DEFAULT_WAITS, Asset, EventType, Pool
 from counterpoint.model.quantity import format_duration
 from counterpoint.ports.tool import Tool
+from counterpoint.tables.kinds import Choice, Integer, Later, MapOf, Text, duration
+from counterpoint.tables.records import Key, Record
 
 
 def _class(name: str) -> Key:
@@ -22,7 +22,7 @@ def _class(name: str) -> Key:
         build=lambda values, node, reading: values["wait"],
         short="wait",
     )
-    return Key(name, record, f"Runs with `class: {name}`.", default=format_duration(DEFAULT_WAITS[name]))
+    return Key(name, record, f"Runs with `class: {name}`.", otherwise=format_duration(DEFAULT_WAITS[name]))
 
 
 _POOL = Record(
@@ -59,8 +59,8 @@ def score_format(tools: Mapping[str, Tool]) -> Record:
     return Record(
         "score",
         "What a file declares. Several files together are one plan.",
-        Key("score", Text("the name of the score", "shop"), "Name of the score.", default="the file's name"),
-        Key("timezone", Timezone(), "Default time zone of schedules.", default="UTC"),
+        Key("score", Text("the name of the score", "shop"), "Name of the score.", otherwise="the file's name"),
+        Key("timezone", Timezone(), "Default time zone of schedules.", otherwise="UTC"),
         Key("classes", _CLASSES, "Longest waits by class."),
         Key("pools", MapOf(wide_name("pool", "warehouse"), _POOL, bare=True), "Limited resources."),
         Key(

@@ -6,29 +6,42 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.kinds import (
-    ByType,
-    Choice,
-    Definitions,
-    Integer,
-    Kind,
-    ListOf,
-    MapOf,
-    Name,
-    Schema,
-    Slots,
-    Text,
-)
-from counterpoint.engine.declare.notations import duration, duration_range, factor, size, variable_name
-from counterpoint.engine.declare.reading import Reading
-from counterpoint.engine.declare.records import Key, Record, Variants
+from counterpoint.engine.declare.notations import factor, variable_name
 from counterpoint.model.pipeline import FAILURE_KINDS, After, OutOfMemory, Retry, Secret, Task
 from counterpoint.ports.tool import Tool
+from counterpoint.tables.kinds import (
+    Choice,
+    Either,
+    Integer,
+    MapOf,
+    Name,
+    SetOf,
+    Text,
+    duration,
+    duration_range,
+    size,
+)
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading, Use
+from counterpoint.tables.records import Key, Record, Variants
 
 _SECOND = timedelta(seconds=1)
 
-_FAILURE = ByType({str: Choice(*FAILURE_KINDS, of="kind of failure"), int: Integer(1, 255)})
+
+class Slots(MapOf):
+    """Slots of pools, asked for together."""
+
+    def __init__(self) -> None:
+        super().__init__(Text("the name of a pool", "warehouse"), Integer())
+
+    def convert(self, node: Node, reading: Reading) -> dict[str, Any]:
+        """Pool -> slots; they are compared with the pools when all are known."""
+        request = super().convert(node, reading)
+        reading.uses.extend(Use("pool", pool, node.value[pool], slots) for pool, slots in request.items())
+        return request
+
+
+_FAILURE = Either(Choice(*FAILURE_KINDS, of="kind of failure"), Integer(1, 255))
 _RETRY = Record(
     "retry",
     "When a failed attempt is followed by another.",
@@ -36,14 +49,14 @@ _RETRY = Record(
     Key(
         "backoff", duration_range("10s..5m"), "Wait before the second try, and the longest; it doubles in between."
     ),
-    Key("only", ListOf(_FAILURE), "Kinds of failure, or exit codes, that are retried.", default="all"),
-    Key("never", ListOf(_FAILURE), "Kinds of failure, or exit codes, that are not retried.", default="none"),
+    Key("only", SetOf(_FAILURE), "Kinds of failure, or exit codes, that are retried.", otherwise="all"),
+    Key("never", SetOf(_FAILURE), "Kinds of failure, or exit codes, that are not retried.", otherwise="none"),
     Key(
         "out_of_memory",
         Record(
             "out of memory",
             "What the attempt after one that ran out of memory may ask for.",
-            Key("memory", factor(), "By how much its memory limit grows.", field="factor", default="x2"),
+            Key("memory", factor(), "By how much its memory limit grows.", field="factor", otherwise="x2"),
             Key("up_to", size(), "The highest limit it may get."),
             Key("pools", Slots(), "Slots it asks for instead."),
             model=OutOfMemory,
@@ -53,22 +66,29 @@ _RETRY = Record(
     ),
     model=Retry,
     short="attempts",
+    sample="""\
+retry:
+  attempts: 3
+  backoff: 10s..5m
+  only: [timeout, out-of-memory, 75]
+  out_of_memory: {memory: x2, up_to: 8GB}""",
 )
 _SECRET = Record(
     "secret",
     "A reference to a secret; the value is never recorded.",
     Key("secret", Text("the name of a secret", "API_TOKEN"), "Name of the secret.", field="name", required=True),
     model=Secret,
+    sample="env: {API_TOKEN: {secret: API_TOKEN}}",
 )
 PER_TASK = (
     Key("pools", Slots(), "Slots that each attempt holds, from start to certain end; `{}` is none."),
-    Key("retry", _RETRY, "When a failed attempt is followed by another.", default="one attempt"),
+    Key("retry", _RETRY, "When a failed attempt is followed by another.", otherwise="one attempt"),
     Key("timeout", duration(at_least=_SECOND), "Longest time of one attempt."),
     Key("grace", duration(example="10s"), "Time to end by itself after it was asked to stop."),
     Key("memory", size(), "Memory limit of an attempt."),
     Key(
         "env",
-        MapOf(variable_name(), ByType({str: Text(), dict: _SECRET})),
+        MapOf(variable_name(), Either(Text(), _SECRET)),
         "Environment variables: text, or `{secret: NAME}`.",
     ),
 )
@@ -81,44 +101,22 @@ _AFTER = Record(
     Key("on", Choice("success", "failure", "end"), "How it must have ended."),
     model=After,
     short="task",
+    phrase="the name of a task",
+    sample="after: [load, {task: clean, on: failure}]",
 )
 _TASK_KEYS = (
-    Key("after", ListOf(_AFTER), "Tasks that must have ended before.", default="none: it starts with the run"),
-    Key(
-        "writes", ListOf(Name("asset")), "Assets published when the task and the checks directly after it passed."
-    ),
+    Key("after", SetOf(_AFTER), "Tasks that must have ended before.", otherwise="none: it starts with the run"),
+    Key("writes", SetOf(Name("asset")), "Assets published when the task and the checks directly after it passed."),
     *PER_TASK,
 )
 
 
-class ToolSpec(Kind):
-    """What a tool takes under its own key; the tool reads it itself.
-
-    Attributes:
-        about: what the tool does, as its class says.
-    """
-
-    def __init__(self, tool: Tool) -> None:
-        self.tool = tool
-        self.phrase = f"what the tool `{tool.name}` takes"
-        self.about = (type(tool).__doc__ or "").strip().split("\n")[0]
-        self.example = str(tool.schema().get("examples", ["..."])[0])
-
-    def read(self, node: Node, reading: Reading) -> dict[str, Any]:
-        """Tool and settings, as a task takes them."""
-        spec, mistakes = self.tool.read_spec(node.plain)
-        for mistake in mistakes:
-            reading.add(node.find(*mistake.path), mistake.message, mistake.code)
-        return {"tool": self.tool.name, "spec": spec}
-
-    def schema(self, definitions: Definitions) -> Schema:
-        """The tool's own schema."""
-        return self.tool.schema()
-
-
-def _task(values: dict[str, Any], node: Node, reading: Reading) -> dict[str, Any]:
-    """What is known of a task without its pipeline."""
-    return {**values.pop("invocation"), **values}
+_MISPLACED = {
+    "run": "`run` stands for a pipeline of one command; in a task write `command`",
+    **dict.fromkeys(("type", "tool"), "the tool is a key itself, as in `http: {url: ...}`"),
+    **dict.fromkeys(("depends_on", "needs"), "write `after: [...]`"),
+    "trigger": "only a pipeline has a trigger; make the task a pipeline of its own",
+}
 
 
 def task_format(tools: Mapping[str, Tool]) -> Variants:
@@ -126,16 +124,20 @@ def task_format(tools: Mapping[str, Tool]) -> Variants:
     return Variants(
         "task",
         "One invocation of a tool.",
-        *(
-            Record(
-                f"{name} task",
-                f"A task that the tool `{name}` carries out.",
-                Key(name, spec := ToolSpec(tool), spec.about, field="invocation", required=True),
-                model=Task,
-                build=_task,
-            )
-            for name, tool in tools.items()
-        ),
+        *(_tool_format(name, tool) for name, tool in tools.items()),
         common=_TASK_KEYS,
         both="make two tasks of them",
+        misplaced=_MISPLACED,
+        sample="orders-are-fresh: {check: {file: landing/orders.csv, newer_than: 1h}, after: [load], timeout: 5m}",
     )
+
+
+def _tool_format(name: str, tool: Tool) -> Record:
+    about = (type(tool).__doc__ or "").strip().split("\n")[0]
+
+    def build(values: dict[str, Any], node: Node, reading: Reading) -> dict[str, Any]:
+        """What is known of a task without its pipeline."""
+        return {"tool": tool.name, "spec": {}, **values}
+
+    key = Key(name, tool.settings, about, field="spec")
+    return Record(f"{name} task", f"A task that the tool `{name}` carries out.", key, model=Task, build=build)

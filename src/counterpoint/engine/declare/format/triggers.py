@@ -5,11 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from counterpoint.engine.declare.document import Node
-from counterpoint.engine.declare.kinds import Choice, Integer, ListOf, Name, Text
-from counterpoint.engine.declare.notations import Moment, Timezone, at_latest, cel, cron, duration, duration_range
-from counterpoint.engine.declare.reading import Reading, Reported
-from counterpoint.engine.declare.records import Key, Record, Variants
+from counterpoint.engine.declare.notations import Moment, Timezone, at_latest, cel, cron
 from counterpoint.model.trigger import (
     Batch,
     Cron,
@@ -21,6 +17,10 @@ from counterpoint.model.trigger import (
     OnState,
     Trigger,
 )
+from counterpoint.tables.kinds import Choice, Integer, Name, SetOf, Text, duration, duration_range
+from counterpoint.tables.nodes import Node
+from counterpoint.tables.reading import Reading, Reported
+from counterpoint.tables.records import Key, Record, Variants
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -50,7 +50,9 @@ def _on_pipeline(values: dict[str, Any], node: Node, reading: Reading) -> OnStat
     raise Reported
 
 
-_WHEN = Key("when", cel(), "Only changes for which this CEL expression over `event` is true.")
+_WHEN = Key(
+    "when", cel('"event.data.rows > 0"'), "Only changes for which this CEL expression over `event` is true."
+)
 _CATCHUP = Key(
     "catchup", Choice("none", "latest", "all"), "Which ticks missed while nothing could run are made up for."
 )
@@ -59,7 +61,7 @@ _SOURCES = (
         "cron trigger",
         "Ticks of a cron expression.",
         Key("cron", cron(), "Five fields, or `@hourly` to `@yearly`.", field="expression", required=True),
-        Key("timezone", Timezone(), "Time zone of the expression.", default="the score's `timezone`"),
+        Key("timezone", Timezone(), "Time zone of the expression.", otherwise="the score's `timezone`"),
         _CATCHUP,
         Key(
             "gap",
@@ -82,7 +84,7 @@ _SOURCES = (
             field="period",
             required=True,
         ),
-        Key("from", Moment(), "A tick to count from.", field="start", default="1970-01-01T00:00Z"),
+        Key("from", Moment(), "A tick to count from.", field="start", otherwise="1970-01-01T00:00Z"),
         _CATCHUP,
         model=Every,
         build=_every,
@@ -103,7 +105,7 @@ _SOURCES = (
     ),
     Record(
         "pipeline trigger",
-        "Runs of another pipeline that reach a state or a checkpoint.",
+        "Runs of another pipeline that reach a `state` or a `checkpoint`; one of the two is needed.",
         Key("pipeline", Name("pipeline"), "Name of the other pipeline.", required=True),
         Key("state", Choice("completed", "failed", "started"), "The state that its runs reach."),
         Key("checkpoint", Text("the name of a checkpoint", "loaded"), "The checkpoint that its runs report."),
@@ -120,13 +122,13 @@ _NO_NESTING = {
 _SOURCE = Variants(
     "source", "One thing that a trigger listens to.", *_SOURCES, both=_BOTH_SOURCES, misplaced=_NO_NESTING
 )
-_ANY = Key("any", ListOf(_SOURCE, filled=True), "Sources; a change of any of them serves.", required=True)
+_ANY = Key("any", SetOf(_SOURCE, filled=True), "Sources; a change of any of them serves.", required=True)
 _MEMBER = Variants(
     "member of all",
     "A source, or several of which any serves.",
     *_SOURCES,
     Record(
-        "any trigger",
+        "any of several",
         "Several sources of which any serves.",
         _ANY,
         build=lambda values, node, reading: values["any"],
@@ -141,8 +143,9 @@ _BATCH = Record(
     Key("quiet", duration(example="5s"), "Wait until nothing new has come for this long."),
     Key("wait", duration(example="1m"), "Run this long after the oldest item, quiet or not."),
     Key("max", Integer(), "A run takes at most this many; a full batch does not wait."),
-    Key("by", cel(), "CEL expression whose value is the key; each key has its own batch."),
+    Key("by", cel("event.data.shop"), "CEL expression whose value is the key; each key has its own batch."),
     model=Batch,
+    sample="batch: {quiet: 5s, wait: 1m, max: 500, by: event.data.shop}",
 )
 
 
@@ -168,13 +171,22 @@ _DELIVERY = Record(
     model=Delivery,
     build=_delivery,
     short="pattern",
+    sample="delivery: {pattern: sync, until: succeeded, timeout: 10m, on_refusal: warn}",
 )
 _TRIGGER_KEYS = (
-    Key("batch", _BATCH, "How items are gathered.", default="each run takes what is pending"),
-    Key("delivery", _DELIVERY, "How changes are handed over.", default="`async`"),
+    Key("batch", _BATCH, "How items are gathered.", otherwise="each run takes what is pending"),
+    Key("delivery", _DELIVERY, "How changes are handed over.", otherwise="`async`"),
     Key("rearm", duration_range("1m..1h"), "Rest after a run that failed for good: from, doubling up to."),
-    Key("give_up", Integer(), "After so many failed runs, event items become dead letters.", default="never"),
+    Key("give_up", Integer(), "After so many failed runs, event items become dead letters.", otherwise="never"),
 )
+_SAMPLE = """\
+trigger: {cron: "0 6 * * mon-fri", timezone: Europe/Berlin}
+trigger: {every: 5m}
+trigger: {event: order.placed, when: "event.data.total > 0", batch: {quiet: 5s, max: 500}}
+trigger: {asset: raw.orders}
+trigger: {pipeline: load-orders, state: failed}
+trigger: {any: [{asset: raw.orders}, {event: order.placed}]}
+trigger: {all: [{asset: raw.orders}, {asset: raw.rates}], within: 1h, at_latest: "07:00"}"""
 _TRIGGER_FIELDS = ("within", "at_latest", *(key.name for key in _TRIGGER_KEYS))
 
 
@@ -206,7 +218,7 @@ TRIGGER = Variants(
     Record(
         "all trigger",
         "A change of each of several members; the run takes all that is pending of each.",
-        Key("all", ListOf(_MEMBER, filled=True), "Members; each must have a pending item.", required=True),
+        Key("all", SetOf(_MEMBER, filled=True), "Members; each must have a pending item.", required=True),
         Key("within", duration(example="1h"), "The newest items of all members must lie within this span."),
         Key(
             "at_latest",
@@ -219,4 +231,5 @@ TRIGGER = Variants(
     common=_TRIGGER_KEYS,
     both=_BOTH_SOURCES,
     later=("auto",),
+    sample=_SAMPLE,
 )

@@ -17,9 +17,16 @@ routes = Endpoints("/api/v1")
 
 
 class VersionsQuery(Paging, kw_only=True):
-    """Which versions are wanted."""
+    """Which versions of an asset are wanted; `by` is a run, or who reported it from outside."""
 
     partition: str | None = None
+    by: str | None = None
+
+
+class AnyVersionsQuery(VersionsQuery, kw_only=True):
+    """Which versions are wanted, of one asset or of all."""
+
+    asset: str | None = None
 
 
 class VersionReport(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,6 +58,12 @@ async def list_versions(call: Call, name: str, query: VersionsQuery) -> Page[Ver
     """Versions of an asset, newest first."""
     _check(call, name)
     return await page(call.service.history, "versions", query, asset=name)
+
+
+@routes.get("/versions")
+async def list_versions_of_all(call: Call, query: AnyVersionsQuery) -> Page[VersionView]:
+    """Versions of every asset, newest first; with `by=RUN` those that a run published."""
+    return await page(call.service.history, "versions", query)
 
 
 @routes.post("/assets/{name}/versions", status=201)

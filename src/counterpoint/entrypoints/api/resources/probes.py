@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version as version_of
 
 from msgspec import Struct
 from starlette.responses import JSONResponse, Response
@@ -45,6 +47,8 @@ Sample = tuple[Mapping[str, str], float]
 
 def _metrics(status: Status, *, ready: bool) -> Iterable[str]:
     pipelines, pools = status.pipelines, status.pools
+    version = {"version": version_of("counterpoint")}
+    yield from _metric("build_info", "gauge", "The release that runs.", [(version, 1)])
     yield from _metric("ready", "gauge", "Whether the engine leads and accepts.", [({}, ready)])
     yield from _metric(
         "plan_info", "gauge", "The plan in force.", [({"score": status.score, "digest": status.digest}, 1)]
@@ -94,6 +98,33 @@ def _metrics(status: Status, *, ready: bool) -> Iterable[str]:
     )
     yield from _metric("pool_slots", "gauge", "Slots of a pool.", [({"pool": p.name}, p.slots) for p in pools])
     yield from _metric("pool_slots_used", "gauge", "Slots in use.", [({"pool": p.name}, p.used) for p in pools])
+    yield from _metric(
+        "pool_waiting",
+        "gauge",
+        "Runs that wait for a pool; counted up to 20.",
+        [({"pool": p.name}, len(p.waiting)) for p in pools],
+    )
+    yield from _metric(
+        "asset_published_timestamp_seconds",
+        "gauge",
+        "When an asset was published last, in any partition.",
+        [({"asset": asset}, at.timestamp()) for asset, at in _last_published(status).items()],
+    )
+    yield from _metric(
+        "asset_suspect_partitions",
+        "gauge",
+        "Partitions that a failed writer may have left half written.",
+        _counted((asset.asset for asset in status.assets if asset.suspect), "asset"),
+    )
+
+
+def _last_published(status: Status) -> dict[str, datetime]:
+    """Asset -> its newest publication. Not by partition: a new one each day would be a new series each day."""
+    found: dict[str, datetime] = {}
+    for asset in status.assets:
+        if asset.published_at is not None:
+            found[asset.asset] = max(asset.published_at, found.get(asset.asset, asset.published_at))
+    return found
 
 
 def _metric(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> Iterable[str]:

@@ -95,6 +95,7 @@ CREATE TABLE versions (
 );
 CREATE INDEX versions_asset ON versions (asset, place);
 CREATE INDEX versions_partition ON versions (partition, place);
+CREATE INDEX versions_by ON versions (by, place);
 CREATE INDEX versions_at ON versions (at);
 
 CREATE TABLE items (

@@ -93,6 +93,7 @@ CREATE TABLE versions (
 );
 CREATE INDEX versions_asset ON versions (asset);
 CREATE INDEX versions_partition ON versions (partition);
+CREATE INDEX versions_by ON versions (by);
 CREATE INDEX versions_at ON versions (at);
 
 CREATE TABLE items (

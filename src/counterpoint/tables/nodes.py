@@ -1,6 +1,6 @@
-"""A score as it was written: plain values, each with its place.
+"""What was written: plain values, each with its place.
 
-Whatever front a score comes through, YAML or Python, it becomes a tree of nodes; from here on
+Whatever front a declaration comes through, YAML or Python, it becomes a tree of nodes; from here on
 there is one reader and one set of rules.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-#: Deeper than any score that was meant; what is deeper is refused before it exhausts a stack.
+#: Deeper than any declaration that was meant; what is deeper is refused before it exhausts a stack.
 DEPTH_MAX = 100
 
 
@@ -60,20 +60,8 @@ class Node(Struct, gc=False):
         """What stands under a key; a node without a value where nothing does."""
         return self.members.get(key) or Node(None, self.file, self.line)
 
-    def find(self, *path: str | int) -> Node:
-        """The node at a path below this one, or the deepest one on the way there that exists."""
-        node = self
-        for step in path:
-            if not isinstance(node.value, dict | list):
-                break
-            try:
-                node = node.value[step]  # type: ignore[index]  # a step that does not fit ends the way
-            except (LookupError, TypeError):
-                break
-        return node
 
-
-def locate(value: Any, file: str, line: int, key: str = "") -> Node:
+def locate(value: Any, file: str = "", line: int = 1, key: str = "") -> Node:
     """Turn a JSON-like value into nodes that all stand at one place."""
     if isinstance(value, dict):
         value = {name: locate(child, file, line, name) for name, child in value.items()}

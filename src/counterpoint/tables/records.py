@@ -1,23 +1,17 @@
-"""Records: mappings with known keys.
-
-The keys of a record are a table, so that each is described once, in `format/`, and the reader, the
-JSON Schema and the reference page cannot drift apart.
-"""
+"""Records: mappings with known keys, as tables of these keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from difflib import get_close_matches
+from types import NoneType
 from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
-from counterpoint.engine.declare.document import Node, described
-from counterpoint.engine.declare.kinds import Definitions, Kind, Later, Schema, article, refuse_for_now
-from counterpoint.engine.declare.reading import Reading, Reported
-from counterpoint.model.quantity import format_duration
+from counterpoint.tables.kinds import Definitions, Kind, Later, Schema, article, refuse_for_now
+from counterpoint.tables.nodes import Node, described, locate
+from counterpoint.tables.reading import Reading, Reported
 
 
 class Key(Struct, frozen=True):
@@ -26,7 +20,8 @@ class Key(Struct, frozen=True):
     Attributes:
         doc: what it means, for people.
         field: what the value is called where the record is built, if not like the key.
-        default: what holds without it, in words, where that is not the model's own default.
+        default: what is read where the key is not written. A model has defaults of its own.
+        otherwise: what holds without the key, in words, where no default can say it.
     """
 
     name: str
@@ -34,7 +29,8 @@ class Key(Struct, frozen=True):
     doc: str
     field: str = ""
     required: bool = False
-    default: str = ""
+    default: Any = None
+    otherwise: str = ""
 
     @property
     def later(self) -> bool:
@@ -47,7 +43,7 @@ class Key(Struct, frozen=True):
         return self.field or self.name
 
 
-#: Makes a record's value of what its keys gave: those that were written and could be read.
+#: Makes a record's value of what its keys gave: those that were written and could be read, and defaults.
 Build: TypeAlias = Callable[[dict[str, Any], Node, Reading], Any]
 
 
@@ -56,10 +52,13 @@ class Record(Kind):
 
     Args:
         name: what it is called in messages and on the reference page.
-        model: what is built of it, and where defaults come from.
+        model: what is built of it, and where defaults come from; without one it becomes a dict.
         build: how it is built where that takes more than the model's fields.
         short: the key whose value may stand for the whole record.
         bare: it may be left empty, as in `raw.orders:`.
+        phrase: what messages call it, if not by its name.
+        misplaced: key that people look for here -> what to do instead.
+        sample: one as it is written, key included, for the reference page.
     """
 
     def __init__(
@@ -71,14 +70,34 @@ class Record(Kind):
         build: Build | None = None,
         short: str = "",
         bare: bool = False,
+        phrase: str = "",
+        misplaced: Mapping[str, str] | None = None,
+        sample: str = "",
     ) -> None:
-        self.name, self.doc, self.keys, self.model, self.short, self.bare = name, doc, keys, model, short, bare
+        self.name, self.doc, self.keys, self.model, self.short, self.sample = name, doc, keys, model, short, sample
         self.by_name = {key.name: key for key in keys}
-        self._build = build
-        self.phrase = article(name)
+        self._misplaced = misplaced or {}
+        self.build = build or _builder(model)
+        self.phrase = phrase or article(name)
+        short_types = self.by_name[short].kind.types if short else ()
+        self.types = tuple(dict.fromkeys((dict, *short_types, *((NoneType,) if bare else ()))))
         shown = [key for key in keys if key.required] or keys[:1]
         whole = ", ".join(f"{key.name}: {key.kind.example}" for key in shown)
         self.example = self.by_name[short].kind.example if short else f"{{{whole}}}"
+
+    def with_keys(self, *keys: Key, misplaced: Mapping[str, str]) -> Record:
+        """The same with more keys."""
+        return Record(
+            self.name,
+            self.doc,
+            *self.keys,
+            *keys,
+            model=self.model,
+            build=self.build,
+            short=self.short,
+            phrase=self.phrase,
+            misplaced=misplaced,
+        )
 
     def read(self, node: Node, reading: Reading) -> Any:
         """What is built of the keys."""
@@ -89,8 +108,9 @@ class Record(Kind):
 
     def read_keys(self, node: Node, reading: Reading) -> dict[str, Any]:
         """What the keys gave, by the names that `build` knows."""
-        values: dict[str, Any] = {}
         written = self._written(node, reading)
+        unset = [key for key in self.keys if key.default is not None and key.name not in written]
+        values: dict[str, Any] = {key.into: key.kind.read(locate(key.default), reading) for key in unset}
         for name, child in written.items():
             key = self.by_name.get(name)
             try:
@@ -109,43 +129,30 @@ class Record(Kind):
                 reading.add(node, message, "missing-key")
         return values
 
-    def build(self, values: dict[str, Any], node: Node, reading: Reading) -> Any:
-        """The record's value."""
-        if self._build is not None:
-            return self._build(values, node, reading)
-        return self.model(**values) if self.model else values
-
     def _written(self, node: Node, reading: Reading) -> dict[str, Node]:
         if isinstance(node.value, dict):
             return node.value
         if self.short:
             return {self.short: node}
-        if self.bare and node.value is None:
+        if type(node.value) in self.types:
             return {}
-        raise self.refuse(node, reading, f"{self.phrase}, a mapping, was expected, {described(node)} was found")
+        raise refuse_shape(self, node, reading)
 
     def _refuse_key(self, name: str, node: Node, reading: Reading) -> Reported:
         known = [key.name for key in self.keys if not key.later]
-        hint = reading.hint(name, known, f"it takes {', '.join(known)}")
+        hint = self._misplaced.get(name) or reading.hint(name, known, f"it takes {', '.join(known)}")
         return reading.refuse(node, f"{self.phrase} has no key {name!r}; {hint}", "unknown-key")
 
-    def default(self, key: Key) -> str:
-        """What holds without the key, for people; "" where nothing does."""
-        if key.default or key.required or self.model is None:
-            return key.default
-        defaults = {field.name: field.default for field in msgspec.structs.fields(self.model)}
-        return _as_written(defaults.get(key.into))
+    def short_forms(self, definitions: Definitions) -> list[Schema]:
+        """Schemas of what may stand for the whole."""
+        forms = [self.by_name[self.short].kind.schema(definitions)] if self.short else []
+        return [*forms, {"type": "null"}] if NoneType in self.types else forms
 
     def schema(self, definitions: Definitions) -> Schema:
         """An object with these keys, or a shorter form."""
         whole = _object_schema(self.doc, self.keys, definitions)
         whole["required"] = [key.name for key in self.keys if key.required]
-        forms = [whole]
-        if self.short:
-            forms.append(self.by_name[self.short].kind.schema(definitions))
-        if self.bare:
-            forms.append({"type": "null"})
-        return _define(self.name, whole if len(forms) == 1 else {"anyOf": forms}, definitions)
+        return _define(self.name, [whole, *self.short_forms(definitions)], definitions)
 
 
 class Variants(Kind):
@@ -155,7 +162,7 @@ class Variants(Kind):
         common: keys that each sort takes as well.
         both: what to do when two leading keys stand together.
         later: words that a later release takes instead of a mapping.
-        misplaced: key that does not belong here -> what to do instead.
+        phrase, misplaced, sample: as for `Record`.
     """
 
     def __init__(
@@ -166,33 +173,31 @@ class Variants(Kind):
         both: str,
         common: tuple[Key, ...] = (),
         later: tuple[str, ...] = (),
+        phrase: str = "",
         misplaced: Mapping[str, str] | None = None,
+        sample: str = "",
     ) -> None:
-        self.name, self.doc, self.variants, self.common = name, doc, variants, common
-        self.phrase, self.example = article(name), variants[0].example if variants else ""
-        self._both, self._later, self._misplaced = both, later, misplaced or {}
+        self.name, self.doc, self.variants, self.common, self.sample = name, doc, variants, common, sample
+        self._both, self._later, misplaced = both, later, misplaced or {}
         self._records = {
-            variant.keys[0].name: Record(
-                variant.name, variant.doc, *variant.keys, *common, model=variant.model, build=variant.build
-            )
-            for variant in variants
+            variant.keys[0].name: variant.with_keys(*common, misplaced=misplaced) for variant in variants
         }
-        every_key = {key.name: key for record in self._records.values() for key in record.keys}
-        self._every_key = Record(name, doc, *(Key(key.name, key.kind, key.doc) for key in every_key.values()))
+        records = tuple(self._records.values())
+        self.phrase, self.example = phrase or article(name), records[0].example if records else ""
+        self.types = tuple(dict.fromkeys((dict, *(each for record in records for each in record.types))))
+        leading = [record.keys[0] for record in records]
+        keys = {key.name: key for key in (*leading, *(key for record in records for key in record.keys))}
+        optional = (Key(key.name, key.kind, key.doc, default=key.default) for key in keys.values())
+        self._every_key = Record(name, doc, *optional, phrase=self.phrase, misplaced=misplaced)
 
     def read(self, node: Node, reading: Reading) -> Any:
         """What the sort with that leading key makes of it."""
         if isinstance(node.value, str) and node.value in self._later:
             raise refuse_for_now(node, reading, f"{node.key}: {node.value}")
         if not isinstance(node.value, dict):
-            raise self.refuse(
-                node, reading, f"{self.phrase}, a mapping, was expected, {described(node)} was found"
-            )
-        for name, advice in self._misplaced.items():
-            if name in node.value:
-                raise reading.refuse(
-                    node.value[name], f"{self.phrase} was expected, `{name}` was found; {advice}", "wrong-value"
-                )
+            if type(node.value) not in self.types:
+                raise refuse_shape(self, node, reading)
+            return next(r for r in self._records.values() if type(node.value) in r.types).read(node, reading)
         leading = [name for name in self._records if name in node.value]
         if len(leading) == 1:
             return self._records[leading[0]].read(node, reading)
@@ -212,34 +217,42 @@ class Variants(Kind):
             reading.add(node, message, "missing-key")
 
     def schema(self, definitions: Definitions) -> Schema:
-        """An object with exactly one leading key."""
+        """An object with exactly one leading key and what belongs to it, or a shorter form."""
         whole = _object_schema(self.doc, self._every_key.keys, definitions)
-        whole["oneOf"] = [{"required": [name]} for name in self._records]
-        return _define(self.name, whole, definitions)
+        whole["oneOf"] = [
+            {
+                "required": [key.name for key in record.keys if key.required or key is record.keys[0]],
+                "propertyNames": {"enum": [key.name for key in record.keys if not key.later]},
+            }
+            for record in self._records.values()
+        ]
+        short = [form for record in self._records.values() for form in record.short_forms(definitions)]
+        return _define(self.name, [whole, *short], definitions)
+
+
+def refuse_shape(kind: Record | Variants, node: Node, reading: Reading) -> Reported:
+    """Put on the list that no mapping was found; raise what it returns."""
+    what = "a mapping" if kind.phrase == f"`{node.key}`" else f"{kind.phrase}, a mapping,"
+    why = f"{what} was expected, {described(node)} was found"
+    return kind.refuse(node, reading, why, code="wrong-type")
+
+
+def _builder(model: type[Struct] | None) -> Build:
+    return lambda values, node, reading: model(**values) if model else values
 
 
 def _object_schema(doc: str, keys: tuple[Key, ...], definitions: Definitions) -> Schema:
     """A closed object with these properties; keys of later releases are left out."""
-    properties = {
-        key.name: {"description": key.doc, **key.kind.schema(definitions)} for key in keys if not key.later
-    }
+    properties = {}
+    for key in keys:
+        if not key.later:
+            default = {} if key.default is None else {"default": key.default}
+            properties[key.name] = {"description": key.doc, **default, **key.kind.schema(definitions)}
     return {"type": "object", "description": doc, "properties": properties, "additionalProperties": False}
 
 
-def _define(name: str, schema: Schema, definitions: Definitions) -> Schema:
+def _define(name: str, forms: list[Schema], definitions: Definitions) -> Schema:
     """Keep a schema under a name, and refer to it."""
     entry = name.replace(" ", "-")
-    definitions[entry] = schema
+    definitions[entry] = forms[0] if len(forms) == 1 else {"anyOf": forms}
     return {"$ref": f"#/$defs/{entry}"}
-
-
-def _as_written(value: Any) -> str:
-    """A default as it would be written in a score; "" where it is nothing."""
-    match value:
-        case timedelta():
-            return format_duration(value).replace(" ", "")
-        case (timedelta() as low, timedelta() as high):
-            return f"{_as_written(low)}..{_as_written(high)}"
-        case str() | int():
-            return str(value)
-    return ""

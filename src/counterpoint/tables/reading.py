@@ -1,4 +1,4 @@
-"""What one reading of a plan has found so far: its mistakes, and the names that must exist."""
+"""What one reading has found so far: its mistakes, and the names that must exist."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from counterpoint.engine.declare.document import Node
 from counterpoint.errors import Mistake
+from counterpoint.tables.nodes import Node
 
 #: Looking for the nearest of many names is slow; when so many were compared, the rest goes without.
 _COMPARISONS_MAX = 200_000
@@ -20,19 +20,17 @@ class Reported(Exception):
 
 
 class Use(Struct, frozen=True):
-    """A name that something else must declare."""
+    """A name that something else must declare.
+
+    Attributes:
+        of: what it names, such as a pool.
+        amount: how much of it is asked for, where that is counted.
+    """
 
     of: str
     name: str
     node: Node
-
-
-class Request(Struct, frozen=True):
-    """A request for slots of a pool."""
-
-    pool: str
-    slots: int
-    node: Node
+    amount: int = 0
 
 
 class Reading:
@@ -40,10 +38,9 @@ class Reading:
 
     Attributes:
         files: the files read, in the order in which their mistakes are told.
-        folder: the folder of the score that is being read.
+        folder: the folder of the document that is being read.
         timezone: its default time zone.
-        uses: names that must be declared somewhere in the plan.
-        requests: slots asked for, to be compared with the pools when all are known.
+        uses: names that must be declared somewhere, for whoever knows all that are.
     """
 
     def __init__(self) -> None:
@@ -51,7 +48,6 @@ class Reading:
         self.folder = Path()
         self.timezone = "UTC"
         self.uses: list[Use] = []
-        self.requests: list[Request] = []
         self._found: list[tuple[str, int, Mistake]] = []
         self._comparisons_left = _COMPARISONS_MAX
 

@@ -1,0 +1,367 @@
+"""Random small worlds: plans with everything in them, and an outside that does whatever it may.
+
+Randomness comes from the `random.Random` that is handed in, so whoever owns it can repeat a world, or shrink it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel import events as e
+from counterpoint.kernel.decisions import AnyDecision
+from counterpoint.model.pipeline import FAILURE_KINDS, After, OutOfMemory, Pipeline, Retry, Task
+from counterpoint.model.plan import EventType, Plan, Pool
+from counterpoint.model.trigger import (
+    Batch,
+    Delivery,
+    Every,
+    OnAsset,
+    OnCheckpoint,
+    OnEvent,
+    OnState,
+    Source,
+)
+from counterpoint.testing.builders import Kernel, pipeline, plan, task
+
+POOLS = ("db", "gpu")
+EVENTS = ("placed", "closed")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+T = TypeVar("T")
+Happening: TypeAlias = Callable[["World"], None]
+
+
+def random_plan(random: Random, *, size: int = 5) -> Plan:
+    """A plan of up to `size` pipelines, each fed by events, clocks or those before it: chains, diamonds, forks."""
+    pools = {name: random.randint(1, 3) for name in POOLS}
+    pipelines: list[Pipeline] = []
+    for number in range(random.randint(2, size)):
+        pipelines.append(_random_pipeline(random, f"p{number}", pipelines, pools))
+    waits = {"urgent": timedelta(minutes=1), "normal": timedelta(minutes=5), "bulk": timedelta(minutes=20)}
+    return plan(*pipelines, pools=pools, waits=waits, events={name: EventType() for name in EVENTS})
+
+
+def _random_pipeline(random: Random, name: str, before: Sequence[Pipeline], pools: dict[str, int]) -> Pipeline:
+    assets = [asset for each in before for asset in each.written]
+    groups = _random_groups(random, before, assets)
+    reads = random.sample(assets, random.randint(0, min(2, len(assets))))
+    sources = [source for group in groups for source in group]
+    listened = [source.asset for source in sources if isinstance(source, OnAsset)]
+    is_waited_for = any(isinstance(source, OnAsset | OnEvent | OnCheckpoint) for source in sources)
+    trigger: dict[str, Any] = {
+        "rearm": (timedelta(seconds=random.choice([1, 30])), timedelta(minutes=2)),
+        "give_up": random.choice([None, None, 2]),
+        "batch": _random_batch(random),
+        "within": random.choice([None, None, timedelta(minutes=1)]),
+        "at_latest": random.choice([None, timedelta(minutes=3)]),
+    }
+    if is_waited_for and random.random() < 0.2:
+        until: Any = random.choice(["accepted", "started", "succeeded"])
+        refusal: Any = random.choice(["fail", "warn"])
+        trigger["delivery"] = Delivery("sync", until, timedelta(minutes=random.choice([1, 10])), refusal)
+    return pipeline(
+        name,
+        all_of=groups,
+        trigger=trigger,
+        tasks=_random_tasks(random, pools),
+        reads=list(dict.fromkeys([*reads, *listened])),
+        writes=[f"a{name}"] if random.random() < 0.7 else [],
+        write=random.choice(["in_place", "atomic"]),
+        suspect=random.choice(["hold", "use"]),
+        hold=random.choice(["attempt", "attempt", "run"]),
+        overlap=random.choice(["coalesce", "coalesce", "queue", "skip", "cancel"]),
+        concurrency=random.choice([1, 1, 2]),
+        priority_class=random.choice(["urgent", "normal", "bulk"]),
+        partition=random.choice([None, None, "hour"]),
+    )
+
+
+def _random_groups(random: Random, before: Sequence[Pipeline], assets: Sequence[str]) -> list[list[Source]]:
+    def source() -> Source:
+        choices: list[Callable[[], Source]] = [
+            lambda: OnEvent(random.choice(EVENTS), random.choice([None, "event.data.n > 1"])),
+            lambda: Every(timedelta(minutes=random.choice([1, 7])), _EPOCH),
+        ]
+        if assets:
+            choices += [lambda: OnAsset(random.choice(assets))] * 4
+        if before:
+            state: Any = random.choice(["started", "completed", "failed"])
+            choices += [
+                lambda: OnState(random.choice(before).name, state),
+                lambda: OnCheckpoint(random.choice(before).name, "half"),
+            ]
+        return random.choice(choices)()
+
+    return [[source() for _ in range(random.choice([1, 1, 2]))] for _ in range(random.choice([0, 1, 1, 1, 2]))]
+
+
+def _random_batch(random: Random) -> Batch:
+    return Batch(
+        quiet=random.choice([None, timedelta(seconds=20)]),
+        wait=random.choice([None, timedelta(minutes=1)]),
+        max=random.choice([None, None, 2]),
+        by=random.choice([None, None, "event.data.k"]),
+    )
+
+
+def _random_tasks(random: Random, pools: dict[str, int]) -> list[Task]:
+    tasks: list[Task] = []
+    for number in range(random.choice([1, 1, 2, 3])):
+        held = {pool: random.randint(1, slots) for pool, slots in pools.items() if random.random() < 0.5}
+        more = {pool: slots for pool, slots in pools.items() if pool in held}
+        chosen: Any = random.choice(["success", "success", "failure", "end"])
+        first = tasks and random.random() < 0.8
+        tasks.append(
+            task(
+                f"t{number}",
+                after=[After(random.choice(tasks).name, chosen)] if first else [],
+                tool=random.choice(["command", "check"]) if tasks else "command",
+                pools=held,
+                retry=Retry(
+                    attempts=random.randint(1, 3),
+                    backoff=(timedelta(seconds=5), timedelta(minutes=1)),
+                    out_of_memory=OutOfMemory(pools=more) if random.random() < 0.3 else None,
+                ),
+                timeout=random.choice([None, timedelta(minutes=2)]),
+                memory=random.choice([None, 1000]),
+            )
+        )
+    return tasks
+
+
+class World:
+    """A kernel and what is outside of it: attempts that run, people, other systems, worker hosts.
+
+    Attributes:
+        started: how often each attempt was started.
+        fates: number of an item -> how it ended: done, skipped, dead.
+        delivered: items that there have been.
+        dealt_with: dead letters that were replayed or discarded.
+        pins: asset and partition -> what the run read that published or confirmed it last.
+    """
+
+    def __init__(self, random: Random, declared: Plan) -> None:
+        self.random, self.kernel = random, Kernel()
+        self.started: dict[str, int] = {}
+        self.delivered: dict[int, d.Item] = {}
+        self.fates: dict[int, list[str]] = {}
+        self.pins: dict[tuple[str, str], tuple[d.Pin, ...]] = {}
+        self.dealt_with: set[int] = set()
+        self._of_run: dict[str, set[int]] = {}
+        self._ended: dict[str, Any] = {}
+        self._changes: dict[int, e.Change] = {}
+        self.note(self.kernel.declare(declared))
+        self.note(self.kernel.host())
+
+    def note(self, decisions: Sequence[AnyDecision]) -> None:
+        """Keep book of what was decided."""
+        for decision in decisions:
+            match decision:
+                case d.StartAttempt(attempt=attempt):
+                    self.started[attempt] = self.started.get(attempt, 0) + 1
+                case d.Deliver(items=items, change=change):
+                    self.delivered |= {item.number: item for item in items}
+                    self.dealt_with |= {item.origin for item in items if item.origin is not None}
+                    self._changes[change.number] = change
+                case d.CreateRun(run=run, items=numbers) | d.AdmitRun(run=run, items=numbers):
+                    self._of_run.setdefault(run, set()).update(numbers)
+                case d.FinishRun(run=run, items_become=become):
+                    taken = self._of_run.pop(run, set())
+                    for number in taken if become in ("done", "skipped") else ():
+                        self.fates.setdefault(number, []).append(become)
+                case d.EndItems(items=numbers, outcome=outcome):
+                    for number in numbers:
+                        self.fates.setdefault(number, []).append(outcome)
+                case d.PublishAsset(asset=asset, partition=partition, pins=pins):
+                    self.pins[asset, partition] = pins
+                case d.ConfirmAsset(asset=asset, partition=partition, pins=pins):
+                    self.pins[asset, partition] = pins
+        written = self.kernel.state.written
+        self._ended |= {name: run for name, run in written.runs.items() if run.phase in ("failed", "cancelled")}
+        written.runs.clear()
+
+    # What may happen.
+
+    def anything(self, among: Sequence[Happening] = ()) -> None:
+        """Let one thing happen, of all that may or of those given."""
+        self.random.choice(among or HAPPENINGS)(self)
+
+    def event(self) -> None:
+        """An event arrives, sometimes one that a running task emits."""
+        state = self.kernel.state
+        running = [run for run in state.runs.values() if run.phase == "running"]
+        by = self._one(running) if self.random.random() < 0.2 else None
+        data = {"n": self.random.randint(1, 3), "k": self.random.choice("ab")}
+        fields = {"by_run": by.run, "hops": by.hops} if by else {}
+        self.note(self.kernel.emit(self.random.choice(EVENTS), data, **fields))
+
+    def request(self) -> None:
+        """Somebody asks for a run."""
+        self.note(self.kernel.run(self._pipeline(), request=self.random.choice(["", "", "again"])))
+
+    def end(self) -> None:
+        """An attempt ends well."""
+        attempt = self._one(sorted(self.kernel.state.attempts))
+        if attempt is not None:
+            reports: tuple[e.Report, ...] = ()
+            asset = f"a{attempt.partition('#')[0]}"
+            if self.random.random() < 0.2 and asset in self.kernel.state.plan.assets:
+                current = self.kernel.state.asset(asset, "").seq
+                expect = self.random.choice([None, current, current + 1])
+                reports = (e.Report(asset=asset, unchanged=self.random.random() < 0.5, expect=expect),)
+            self.note(self.kernel.end(attempt, reports=reports))
+
+    def fail(self) -> None:
+        """An attempt ends badly."""
+        attempt = self._one(sorted(self.kernel.state.attempts))
+        if attempt is not None:
+            failure = self.random.choice(FAILURE_KINDS)
+            exit_code = self.random.choice([None, 1, 3])
+            self.note(self.kernel.end(attempt, "failed", failure=failure, exit_code=exit_code))
+
+    def lose(self) -> None:
+        """An attempt is lost."""
+        attempt = self._one(sorted(self.kernel.state.attempts))
+        if attempt is not None:
+            self.note(self.kernel.take(e.AttemptLost, attempt=attempt))
+
+    def defer(self) -> None:
+        """An attempt answers *not yet*, or is called back."""
+        attempt = self._one(sorted(self.kernel.state.attempts))
+        if attempt is not None and self.kernel.state.attempts[attempt].deferred:
+            self.note(self.kernel.take(e.CallbackReceived, attempt=attempt, message="m"))
+        elif attempt is not None:
+            look_at = self.kernel.now + timedelta(seconds=self.random.choice([1, 90]))
+            self.note(self.kernel.take(e.AttemptDeferred, attempt=attempt, look_at=look_at))
+
+    def stale(self) -> None:
+        """Something comes in again, or about what nobody knows."""
+        attempt = self._one(sorted(self.started)) or "p0#0/t0/1"
+        if attempt not in self.kernel.state.attempts:
+            stale: list[tuple[type[e.Event], dict[str, Any]]] = [
+                (e.AttemptLost, {}),
+                (e.CheckpointReached, {"name": "half"}),
+                (e.CallbackReceived, {"message": "m"}),
+                (e.AttemptEnded, {"outcome": "succeeded"}),
+            ]
+            kind, more = self.random.choice(stale)
+            self.note(self.kernel.take(kind, attempt=attempt, **more))
+
+    def checkpoint(self) -> None:
+        """A running task reports a checkpoint."""
+        attempt = self._one(sorted(self.kernel.state.attempts))
+        if attempt is not None:
+            self.note(self.kernel.take(e.CheckpointReached, attempt=attempt, name="half"))
+
+    def cancel(self) -> None:
+        """Somebody cancels a run."""
+        run = self._one(sorted(self.kernel.state.runs))
+        if run is not None:
+            skip = self.random.random() < 0.3
+            self.note(self.kernel.take(e.CancelRequested, run=run, by="test", skip=skip))
+
+    def retry(self) -> None:
+        """Somebody retries a run that ended badly."""
+        known = [name for name in sorted(self._ended) if name not in self.kernel.state.runs]
+        run = self._one([name for name in known if self._ended[name].pipeline in self.kernel.state.plan.pipelines])
+        if run is not None:
+            document = msgspec.to_builtins(self._ended.pop(run))
+            self.note(self.kernel.take(e.RetryRequested, run=run, by="test", document=document))
+
+    def pause(self) -> None:
+        """Somebody pauses or resumes a pipeline."""
+        kind = self.random.choice([e.PauseRequested, e.ResumeRequested, e.ResumeRequested])
+        self.note(self.kernel.take(kind, pipeline=self._pipeline(), by="test"))
+
+    def replay(self) -> None:
+        """Somebody replays a dead letter or a change, or discards a dead letter."""
+        letter = self._one([self.kernel.state.dead[number] for number in sorted(self.kernel.state.dead)])
+        change = self._one([self._changes[number] for number in sorted(self._changes)])
+        if letter is not None and self.random.random() < 0.3:
+            self.dealt_with.add(letter.number)
+            self.note(self.kernel.take(e.DiscardRequested, items=(letter.number,), by="test"))
+        elif letter is not None:
+            changes, origins = (self._changes[letter.change],), (letter.number,)
+            self.note(
+                self.kernel.take(
+                    e.ReplayRequested, pipeline=letter.pipeline, changes=changes, origins=origins, by="test"
+                )
+            )
+        elif change is not None:
+            pipeline = self._pipeline()
+            self.note(self.kernel.take(e.ReplayRequested, pipeline=pipeline, changes=(change,), by="test"))
+
+    def host(self) -> None:
+        """A worker host appears, or cannot be reached."""
+        if self.random.random() < 0.3:
+            self.note(self.kernel.take(e.HostUnreachable, host="h1"))
+        else:
+            self.note(self.kernel.host())
+
+    def wait(self) -> None:
+        """Time passes, with every wake-up that the kernel asks for."""
+        length = timedelta(seconds=self.random.choice([1, 10, 60, 400]))
+        for _, decisions in self.kernel.wake_until(self.kernel.now + length):
+            self.note(decisions)
+
+    def declare(self) -> None:
+        """Somebody declares another plan: pools of other sizes, other pipelines, other triggers."""
+        self.note(self.kernel.declare(random_plan(self.random)))
+
+    def make_room(self) -> None:
+        """Enlarge every pool, so that whatever was asked for under an earlier plan fits."""
+        current = self.kernel.state.plan
+        roomy = msgspec.structs.replace(current, pools={name: Pool(9) for name in POOLS})
+        self.note(self.kernel.declare(roomy))
+
+    def settle(self) -> None:
+        """Sources stop, whatever runs ends well, people let everything go: as long as anything still happens."""
+        kernel = self.kernel
+        self.note(kernel.host("h9"))
+        for name in kernel.state.plan.pipelines:
+            self.note(kernel.take(e.ResumeRequested, pipeline=name, by="test"))
+        frozen = kernel.now + kernel.ahead
+        for _ in range(10_000):
+            moment = kernel.state.next_moment()
+            if kernel.state.attempts:
+                self.note(kernel.end(next(iter(kernel.state.attempts))))
+            elif moment is not None:
+                kernel.now = max(kernel.now, moment)
+                # The clock on the wall stands still, so that no clock ticks.
+                kernel.ahead = frozen - kernel.now
+                self.note(kernel.take(e.Woke))
+            else:
+                return
+        raise AssertionError("what happens does not come to an end")
+
+    def _one(self, choices: Sequence[T]) -> T | None:
+        return self.random.choice(choices) if choices else None
+
+    def _pipeline(self) -> str:
+        return self.random.choice(sorted(self.kernel.state.plan.pipelines))
+
+
+#: What happens, as often as it stands here.
+HAPPENINGS: tuple[Happening, ...] = (
+    *[World.event] * 4,
+    *[World.end] * 6,
+    *[World.wait] * 4,
+    *[World.fail] * 2,
+    World.request,
+    World.request,
+    World.lose,
+    World.defer,
+    World.stale,
+    World.checkpoint,
+    World.cancel,
+    World.retry,
+    World.pause,
+    World.replay,
+    World.host,
+    World.declare,
+)

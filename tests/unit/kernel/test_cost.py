@@ -1,0 +1,207 @@
+"""A step costs what it changes. Counted, not timed: how many requests are looked at, and nothing is walked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from random import Random
+from typing import Any, NoReturn
+
+import msgspec
+import pytest
+
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel import events as e
+from counterpoint.kernel import state as state_module
+from counterpoint.kernel.rules import admission
+from counterpoint.model.trigger import Batch, Cron, OnAsset, OnEvent
+from counterpoint.testing.builders import Kernel, pipeline, plan
+
+SHAPES, POOLS = 200, 50
+
+
+class Looks:
+    """How many requests were looked at."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def taken(self) -> int:
+        taken, self.count = self.count, 0
+        return taken
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    counted, lacks = Looks(), admission.lacks
+
+    def counting(state: Any, request: Any) -> str | None:
+        counted.count += 1
+        return lacks(state, request)
+
+    monkeypatch.setattr(admission, "lacks", counting)
+    return counted
+
+
+class Unwalked(dict[Any, Any]):
+    """A dict that may be asked for one entry, and never be gone through."""
+
+    def _refuse(self) -> NoReturn:
+        raise AssertionError("a step walks over all of something")
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse()
+
+    keys = values = items = _refuse  # type: ignore[assignment]
+
+
+def crowded(waiting: int) -> Kernel:
+    """That many runs of 200 shapes over 50 pools, of which nearly all have to wait."""
+    random, kernel = Random(1), Kernel()
+    names = [f"pool{number}" for number in range(POOLS)]
+    pipelines = [
+        pipeline(
+            f"p{number}",
+            pools={name: random.randint(1, 2) for name in random.sample(names, random.randint(1, 2))},
+            on=[OnEvent(f"e{number}")],
+            writes=[f"a{number}"],
+            write="atomic",
+            overlap="queue",
+            concurrency=1_000_000,
+        )
+        for number in range(SHAPES)
+    ]
+    assets = [f"a{number}" for number in range(SHAPES)]
+    readers = [pipeline(f"reads-{asset}", on=[OnAsset(asset)], reads=[asset]) for asset in assets]
+    kernel.declare(plan(*pipelines, *readers, pools=dict.fromkeys(names, 2)))
+    kernel.host()
+    for number in range(waiting):
+        kernel.emit(f"e{number % SHAPES}")
+    return kernel
+
+
+def guard(kernel: Kernel) -> None:
+    """From now on no step may walk over all runs, lanes, assets or pipelines."""
+    state = kernel.state
+    stored = ("runs", "attempts", "backlogs", "assets", "dead", "ticks")
+    for name in (*stored, "lanes", "places", "behind", "live", "waiting_lanes"):
+        setattr(state, name, Unwalked(getattr(state, name)))
+    _ = state.plan.subscribers, state.plan.clocks
+    msgspec.structs.force_setattr(state.plan, "pipelines", Unwalked(state.plan.pipelines))
+    msgspec.structs.force_setattr(state.plan, "pools", Unwalked(state.plan.pools))
+    state.queue._requests = Unwalked(state.queue._requests)
+
+
+def test_an_end_of_an_attempt_looks_at_as_many_heads_among_10000_as_among_1000(looks: Looks) -> None:
+    most = {}
+    for waiting in (1_000, 10_000):
+        kernel = crowded(waiting)
+        assert len(kernel.state.queue) > 0.9 * waiting
+        running = list(kernel.state.attempts)
+        guard(kernel)
+        looks.taken()
+        counts = []
+        for attempt in running:
+            kernel.end(attempt)
+            counts.append(looks.taken())
+        most[waiting] = max(counts)
+
+    # A freed slot meets the heads that watch its pool: 200 shapes of 1.5 pools each, over 50 pools.
+    assert most[10_000] <= most[1_000] + 2
+    assert most[10_000] <= 12
+
+
+def test_flowing_events_walk_over_nothing(looks: Looks) -> None:
+    kernel = crowded(2_000)
+    running = next(iter(kernel.state.attempts))
+    guard(kernel)
+    looks.taken()
+
+    kernel.emit("e7")
+    kernel.take(e.CheckpointReached, attempt=running, name="half")
+    kernel.take(e.AttemptDeferred, attempt=running, look_at=kernel.now + timedelta(seconds=1))
+    kernel.wait(timedelta(minutes=1))
+    kernel.end(running)
+    kernel.take(e.CancelRequested, run="p9#3", by="test")
+    kernel.run("p8")
+
+    assert looks.taken() < 30
+
+
+def test_a_new_item_meets_no_other_waiting_request(looks: Looks) -> None:
+    kernel = crowded(5_000)
+    looks.taken()
+
+    for _ in range(50):
+        kernel.emit("e3")
+
+    # Each new request joins a shape whose head is known to wait.
+    assert looks.taken() == 0
+
+
+def test_raising_many_runs_looks_at_each_shape_not_at_each_run(looks: Looks) -> None:
+    kernel = crowded(2_000)
+    looks.taken()
+
+    decisions = kernel.wait(timedelta(hours=1))
+
+    assert sum(isinstance(decision, d.RaiseRun) for decision in decisions) > 1_000
+    # Once for each head that became a top one, and once for each reservation.
+    assert looks.taken() < 3 * SHAPES
+
+
+def test_ten_thousand_clocks_that_tick_together_cost_one_wake_up() -> None:
+    """All at once is one step, and nobody is polled (DG#20484)."""
+    kernel = Kernel()
+    cron = Cron("0 * * * *", "UTC")
+    kernel.declare(plan(*(pipeline(f"p{number}", on=[cron]) for number in range(2_000))))
+    kernel.host()
+
+    decisions = kernel.wait(timedelta(minutes=59))
+    assert not decisions
+    steps = [decided for _, decided in kernel.wake_until(kernel.now + timedelta(minutes=2))]
+
+    assert len(steps) == 1
+    assert sum(isinstance(decision, d.StartAttempt) for decision in steps[0]) == 2_000
+
+
+def test_what_waits_is_not_written_anew_when_others_move() -> None:
+    """Only what changed is written to history: cost must not grow with the queue (AW#12039)."""
+    kernel = crowded(2_000)
+    kernel.state.written.runs.clear()
+    kernel.state.written.items.clear()
+
+    kernel.end(next(iter(kernel.state.attempts)))
+
+    assert len(kernel.state.written.runs) <= 4
+    assert len(kernel.state.written.items) <= 4
+
+
+def test_a_debounced_flood_asks_for_few_wake_ups() -> None:
+    """Each item of a quiet window does not ask for a wake-up of its own."""
+    kernel = Kernel()
+    quiet = Batch(quiet=timedelta(seconds=10))
+    kernel.declare(plan(pipeline("p", on=[OnEvent("e")], trigger={"batch": quiet})))
+    kernel.host()
+    for _ in range(1_000):
+        kernel.now += timedelta(milliseconds=10)
+        kernel.emit("e")
+
+    steps = list(kernel.wake_until(kernel.now + timedelta(minutes=1)))
+
+    assert len(steps) <= 3
+    assert len(kernel.state.agenda) <= 3
+
+
+def test_moments_of_what_has_ended_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run notes when its class's wait is over, up to a day ahead; ended runs must not fill the memory."""
+    monkeypatch.setattr(state_module, "MOST_STALE", 100)
+    kernel = Kernel()
+    kernel.declare(plan(pipeline("p", priority_class="bulk")))
+    kernel.host()
+
+    for number in range(1, 501):
+        kernel.run("p")
+        kernel.end(f"p#{number}/run/1")
+
+    assert len(kernel.state.agenda) <= 101
