@@ -96,3 +96,87 @@ def test_ctrl_c_ends_up_as_sigterm_does(project: Any) -> None:
 
     assert project.end(server, signal.SIGINT) < 5
     assert server.returncode == 0
+
+
+def test_exit_codes_tell_what_kind_of_trouble_it_is(project: Any) -> None:
+    project.score("""\
+score: s
+events: {order.placed: {schema: {type: object, required: [sku]}}}
+pipelines:
+  good: {run: "true", trigger: {event: order.placed}}
+  bad: {run: "false"}
+""")
+    nowhere = "http://127.0.0.1:1"
+    assert project.type("status", "--server", nowhere).returncode == 3
+    project.up()
+
+    codes = {
+        words: project.type(*words.split()).returncode
+        for words in (
+            "run good",
+            "emit order.placed sku=a1",
+            "run bad",
+            "retry good#1",
+            "emit order.placed",
+            "emit order.plaxed sku=a1",
+            "emit counterpoint.tick",
+            "run bda",
+            "why nothing",
+            "statsu",
+            "runs --limit 0",
+        )
+    }
+
+    done, failed, wrong = 0, 1, 2
+    assert codes == {
+        "run good": done,
+        "emit order.placed sku=a1": done,
+        "run bad": failed,
+        "retry good#1": failed,
+        "emit order.placed": wrong,
+        "emit order.plaxed sku=a1": wrong,
+        "emit counterpoint.tick": wrong,
+        "run bda": wrong,
+        "why nothing": wrong,
+        "statsu": wrong,
+        "runs --limit 0": wrong,
+    }
+
+
+def test_what_apply_says_of_a_wrong_score_is_what_check_says(project: Any) -> None:
+    project.score("score: s\npipelines:\n  one: {run: ls}\n")
+    project.up()
+    project.score("score: s\nassets: {a: {}}\npipelines:\n  one: {run: ls, reads: [b]}\n  two: {runn: ls}\n")
+    before = project.ask("status")["facts"]
+
+    checked, applied, preview = project.type("check"), project.type("apply"), project.type("apply", "--dry-run")
+
+    assert checked.stderr.count("score.yaml:") >= 2
+    assert (applied.returncode, applied.stderr) == (preview.returncode, preview.stderr) == (2, checked.stderr)
+    assert project.ask("status")["facts"] == before
+
+
+def test_show_tells_what_a_run_read_published_and_waited_for(project: Any) -> None:
+    project.score("""\
+score: s
+assets: {raw: {}, mart: {}}
+pipelines:
+  load:
+    writes: [raw]
+    run: sh -c 'cp report.json "$COUNTERPOINT_OUTPUT"'
+  build: {trigger: {asset: raw}, reads: [raw], writes: [mart], run: "true"}
+""")
+    (project.folder / "report.json").write_text('{"kind": "asset", "asset": "raw", "label": "b7"}\n')
+    project.up()
+    project.type("run", "load")
+    project.until(lambda: project.phase("build#1") == "succeeded")
+
+    told, report = project.type("show", "build/1").stdout, project.ask("show", "build#1")
+
+    assert "  read      raw  version 1 (b7)\n" in told
+    assert "  published mart  version 1\n" in told
+    assert "  because   load#1 published raw version 1  " in told
+    assert " to be admitted, then " in told
+    times = report["times"]
+    assert times["created"] <= times["admitted"] <= times["first_started"] <= times["ended"]
+    assert [(version["asset"], version["by"]) for version in report["versions"]] == [("mart", "build#1")]

@@ -15,7 +15,9 @@ events: {order.placed: {}}
 pipelines:
   target: {run: "true"}
   task:
-    run: sh -c 'echo "$COUNTERPOINT_TOKEN" > token.part; mv token.part token; while ! test -e go; do sleep 0.05; done'
+    run: >-
+      sh -c 'echo "$COUNTERPOINT_TOKEN" > token.part; mv token.part token;
+      while ! test -e go; do sleep 0.05; done'
 """
 JSON = "application/json"
 EVENTS = "application/cloudevents+json"

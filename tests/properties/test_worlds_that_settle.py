@@ -19,7 +19,8 @@ from counterpoint.testing.worlds import World
 
 SEEDS = st.integers(0, 2**32)
 
-#: All that can go wrong, and no change of mind of people: nobody cancels, skips or declares anew.
+#: All that can go wrong, and no change of mind of people: nobody cancels, skips or declares anew. A run that
+#: somebody asked for has no items, so nothing repeats it when it fails, and what it wrote stays suspect.
 TROUBLE = (
     *[World.event] * 4,
     *[World.end] * 5,
@@ -31,7 +32,6 @@ TROUBLE = (
     World.checkpoint,
     World.host,
     World.pause,
-    World.request,
 )
 
 
@@ -45,7 +45,7 @@ def test_in_the_end_every_asset_reflects_the_newest_of_all_that_triggers_it(seed
     for _ in range(length):
         world.anything(TROUBLE)
 
-    world.settle()
+    assert world.settle()
 
     state = world.kernel.state
     assert not state.attempts and not state.suspects

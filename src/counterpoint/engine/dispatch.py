@@ -143,7 +143,6 @@ class Dispatcher:
             "COUNTERPOINT_PARAMS": json.dumps(run.params),
             "COUNTERPOINT_PARTIAL": "true" if run.partial else "false",
             "COUNTERPOINT_WRITES": json.dumps(pipeline.written),
-            "COUNTERPOINT_DUE": "",
             "COUNTERPOINT_URL": self._url(),
             "COUNTERPOINT_TOKEN": self._token(attempt.attempt),
             "COUNTERPOINT_CALLBACK_SECRET": self._callback_secret(attempt.attempt),

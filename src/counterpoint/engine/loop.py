@@ -166,10 +166,8 @@ class Engine:
         self.clock = self._make_clock(last)
         ahead = self.clock.at() - self.clock.wall()
         if ahead > AHEAD:
-            self._notice(
-                f"the newest fact is {ahead.total_seconds():.0f} s ahead of the clock of this machine; engine time goes"
-                " on from that fact"
-            )
+            seconds = f"{ahead.total_seconds():.0f} s"
+            self._notice(f"the newest fact is {seconds} ahead of this machine's clock; time goes on from it")
         decider = Decider(state, self.backend, self.clock, epoch=epoch, on_commit=self._committed)
         observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self._progressed)
         dispatcher = Dispatcher(
@@ -209,8 +207,8 @@ class Engine:
         tail: list[AnyEvent | AnyDecision] = []
         while stored := await self.backend.read(after=after, limit=5_000):
             if stored[0].seq != after + 1:
-                text = f"no snapshot reaches up to fact {stored[0].seq}, where the journal begins; restore a backup"
-                raise Mistake(text, code="store-damaged")
+                begin = f"fact {stored[0].seq}, where the journal begins"
+                raise Mistake(f"no snapshot reaches up to {begin}; restore a backup", code="store-damaged")
             tail += facts.decode_all(stored)
             after = stored[-1].seq
         state = fold(document, tail)

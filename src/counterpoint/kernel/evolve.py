@@ -386,6 +386,7 @@ def start_attempt(state: State, decision: d.StartAttempt) -> None:
     state.queue.remove(decision.run, decision.task)
     _task_phase(task, "running")
     task.number, task.attempt, task.not_before = decision.number, decision.attempt, None
+    run.attempts = max(run.attempts, decision.number)
     task.failure, task.detail = "", ""
     attempt = Attempt(
         attempt=decision.attempt,
@@ -867,7 +868,7 @@ def _take_plan(state: State, run: Run) -> None:
     """Let a waiting run go by the plan in force."""
     pipeline = state.plan.pipelines[run.pipeline]
     run.digest = state.digest
-    run.tasks = {name: run.tasks.get(name) or TaskState() for name in pipeline.tasks}
+    run.tasks = {name: run.tasks.get(name) or TaskState(number=run.attempts) for name in pipeline.tasks}
     for task in run.tasks.values():
         if task.phase == "ready":
             task.phase = "blocked"

@@ -153,8 +153,9 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
             return f"worker host {fact.host} is gone"
         case e.AttemptEnded():
             took = f" in {format_duration(fact.ended - fact.started)}" if fact.started and fact.ended else ""
-            how = "succeeded" if fact.outcome == "succeeded" else _failure(_figures(fact))
-            return f"{fact.attempt} {how}{took}"
+            if fact.outcome == "succeeded":
+                return f"{fact.attempt} succeeded{took}" + (f", but: {fact.detail}" if fact.detail else "")
+            return f"{fact.attempt} {_failure(_figures(fact))}{took}"
         case e.AttemptDeferred():
             return f"{fact.attempt} says not yet" + (f": {fact.note}" if fact.note else "")
         case e.CheckpointReached():

@@ -82,6 +82,7 @@ class Run(Struct, gc=False):
         ending: why it is being ended: "" or "person", "overlap".
         confirming: number of an item -> the sync subscriber that has yet to get to it.
         refused: a sync subscriber that did not get there, so that the run must fail.
+        attempts: the highest number of an attempt so far, so that none comes twice when tasks change.
     """
 
     run: str
@@ -120,6 +121,7 @@ class Run(Struct, gc=False):
     confirming: dict[int, Awaited] = field(default_factory=dict)
     confirm_by: datetime | None = None
     refused: str = ""
+    attempts: int = 0
     published: tuple[str, ...] = ()
 
     @property
@@ -177,6 +179,16 @@ class Backlog(Struct, gc=False):
 
     def __len__(self) -> int:
         return sum(len(group) for group in self.groups.values())
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it belongs to."""
+        return (self.pipeline, self.partition, self.key)
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest pending item."""
+        return min(next(iter(group)) for group in self.groups.values() if group)
 
     @property
     def items(self) -> Iterator[Item]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 #: Names that CEL itself knows: its types, and the prefixes of its functions.
 _CEL_NAMES = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"}
@@ -75,6 +77,7 @@ def key(source: str, event: Mapping[str, Any]) -> str:
         value = evaluate(source, event)
     except ValueError:
         return ""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else str(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    # As JSON, so that equal values are one key whatever the order of their fields.
+    return msgspec.json.encode(value, order="deterministic").decode().strip('"')

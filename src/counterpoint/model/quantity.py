@@ -6,12 +6,12 @@ import re
 from datetime import timedelta
 
 _UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _UNIT_BYTES = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 }  # fmt: skip
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?B)", re.IGNORECASE)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -26,7 +26,10 @@ def parse_duration(text: str) -> timedelta:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"a duration such as 30s, 5m, 1h30m or 7d was expected, {text!r} was found")
-    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    except OverflowError as error:
+        raise ValueError(f"a shorter duration than {text!r} was expected, such as 1h30m or 7d") from error
 
 
 def parse_duration_range(text: str) -> tuple[timedelta, timedelta]:
@@ -35,8 +38,8 @@ def parse_duration_range(text: str) -> tuple[timedelta, timedelta]:
     >>> parse_duration_range("1m..1h")
     (datetime.timedelta(seconds=60), datetime.timedelta(seconds=3600))
     """
-    low, _, high = text.partition("..")
-    first, last = parse_duration(low), parse_duration(high or low)
+    low, dots, high = text.partition("..")
+    first, last = parse_duration(low), parse_duration(high if dots else low)
     if last < first:
         raise ValueError(f"a range from the shorter to the longer was expected, {text!r} was found")
     return first, last

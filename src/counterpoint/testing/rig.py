@@ -79,8 +79,9 @@ class Running:
                 await asyncio.sleep(0.001)
 
     async def ready(self) -> Running:
-        """Return itself once it leads and accepts."""
+        """Return itself once it leads, accepts, and has committed what it begins with."""
         await self.until(lambda: self.engine.ready)
+        await self.engine.decider.submit(lambda state, at, wall: None)
         return self
 
     async def stop(self) -> None:

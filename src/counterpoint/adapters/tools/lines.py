@@ -7,7 +7,7 @@ functions: *not yet*, or failed in a way that an exit code cannot say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Annotated, Any, Literal
 
@@ -38,7 +38,7 @@ def read_lines(ended: Ended) -> Answer:
     """What the end of an attempt means.
 
     A process that failed has failed, whatever it wrote, and so has one with a verdict that was not
-    passed, unless that one says `on_fail: warn`. A report that cannot be understood is skipped and said.
+    passed, unless that one says `on_fail: warn`. What cannot be understood is skipped and said.
     """
     verdicts = tuple(_of_kind(ended, "verdict"))
     reports, skipped = _read_reports(_of_kind(ended, "asset"))
@@ -46,7 +46,7 @@ def read_lines(ended: Ended) -> Answer:
     return Answer(
         state=said.state,
         failure=said.failure,
-        detail="; ".join(part for part in (said.detail, *skipped) if part)[:_DETAIL_MAX],
+        detail="; ".join(part for part in (said.detail, *skipped, _bad(ended.bad_lines)) if part)[:_DETAIL_MAX],
         reports=reports,
         verdicts=verdicts,
         result=_read_result(_of_kind(ended, "result")),
@@ -97,6 +97,14 @@ def _read_reports(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Report, ...
             report = msgspec.structs.replace(report, data_through=through.replace(tzinfo=UTC))
         reports.append(report)
     return tuple(reports), skipped
+
+
+def _bad(lines: Sequence[str]) -> str:
+    """What is said of lines that are no JSON objects."""
+    if not lines:
+        return ""
+    count = "one line" if len(lines) == 1 else f"{len(lines)} lines"
+    return f"{count} of its output skipped, a JSON object was expected, the first was {lines[0][:80]!r}"
 
 
 def _read_result(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -116,9 +116,8 @@ def logs(client: Client, out: Output, run: str, task: str | None, attempt: int |
             out.json(sent.data)
             continue
         if sent.data["attempt"] != current:
-            if current:
-                out.say(_dim(f"==> {sent.data['attempt']} <=="))
             current = sent.data["attempt"]
+            out.say(_dim(f"==> {current} <=="))
         sys.stdout.write(sent.data["text"])
         sys.stdout.flush()
     raise Unreachable(f"the server at {client.url} closed before {run} had ended")

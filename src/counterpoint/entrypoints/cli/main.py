@@ -58,6 +58,7 @@ def cli() -> None:
     """Counterpoint makes pipelines that run on different clocks work together.
 
     `init` writes a score to begin with, `up` runs it, `why` says why anything waits.
+    Times of day are UTC.
     """
 
 

@@ -23,22 +23,28 @@ from counterpoint.model.trigger import Trigger
 def form_runs(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     """Make runs of the lanes whose items are ready."""
     while state.touched.lanes:
-        lane = next(iter(state.touched.lanes))
-        del state.touched.lanes[lane]
-        backlog, pipeline = state.backlogs.get(lane), state.plan.pipelines.get(lane[0])
-        if backlog is not None and backlog.groups.get(-1):
-            yield _end_unwanted(state, backlog)
-        if not backlog or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
-            continue
-        moment = ready_at(backlog, pipeline.trigger, state.plan.timezone)
-        if moment is not None and backlog.rest_until is not None:
-            moment = max(moment, backlog.rest_until)
-        if moment is None:
-            continue
-        if moment > state.at:
-            state.look_at(lane, moment)
-            continue
-        yield from _start(state, lane, backlog, pipeline)
+        # First come, first served; not in the order of touching, which differs after a restart.
+        touched, state.touched.lanes = state.touched.lanes, {}
+        backlogs = [state.backlogs[lane] for lane in touched if state.backlogs.get(lane)]
+        for backlog in sorted(backlogs, key=lambda backlog: backlog.oldest):
+            yield from _form_run(state, backlog)
+
+
+def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
+    if backlog.groups.get(-1):
+        yield _end_unwanted(state, backlog)
+    pipeline = state.plan.pipelines.get(backlog.pipeline)
+    if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
+        return
+    moment = ready_at(backlog, pipeline.trigger, state.plan.timezone)
+    if moment is None:
+        return
+    if backlog.rest_until is not None:
+        moment = max(moment, backlog.rest_until)
+    if moment > state.at:
+        state.look_at(backlog.lane, moment)
+    else:
+        yield from _start(state, backlog.lane, backlog, pipeline)
 
 
 def _end_unwanted(state: State, backlog: Backlog) -> EndItems:

@@ -98,3 +98,14 @@ def test_an_answer_that_makes_no_sense_is_a_failure_and_not_an_error() -> None:
     answer = _answer({"kind": "answer", "state": "not-yet", "look_after_s": "soon"})
 
     assert (answer.state, answer.failure) == ("failed", "error")
+
+
+def test_output_that_is_no_json_is_said_and_nothing_else_is_disturbed() -> None:
+    ended = Ended(
+        attempt="a", look=0, succeeded=True, lines=({"kind": "asset", "asset": "orders"},), bad_lines=("oops", "{")
+    )
+
+    answer = read_lines(ended)
+
+    assert answer.state == "done" and answer.reports == (Report(asset="orders"),)
+    assert answer.detail == "2 lines of its output skipped, a JSON object was expected, the first was 'oops'"

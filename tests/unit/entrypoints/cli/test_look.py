@@ -98,7 +98,7 @@ def test_followed_logs_end_with_the_run(
 
     done = typed("logs", "-f", "load#1")
 
-    assert (done.code, done.out) == (code, "one\n")
+    assert (done.code, done.out) == (code, "==> load#1/load/1 <==\none\n")
 
 
 def test_dead_letters_are_listed_with_their_event(

@@ -117,5 +117,5 @@ async def replay_to_pipeline(call: Call, name: str, body: ReplayRequest) -> Coun
 def _declared(call: Call, name: str) -> Pipeline:
     pipelines = call.service.plan.pipelines
     if name not in pipelines:
-        raise unknown_name("pipeline", name, pipelines, remedy="/api/v1/pipelines lists them")
+        raise unknown_name("pipeline", name, pipelines, remedy="see `counterpoint status`")
     return pipelines[name]

@@ -75,7 +75,7 @@ async def get_run(call: Call, run: str) -> RunView:
     """One run. Its id may be written `pipeline%23412` or `pipeline/412`."""
     row = await call.service.history.row("runs", run)
     if row is None:
-        raise NotFound(f"no run is called {run!r}; /api/v1/runs lists them")
+        raise NotFound(f"there is no run {run!r}; `counterpoint runs` lists them")
     found: RunView = view(row)
     return found
 
