@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import fold
+from counterpoint.kernel.explain import why_pipeline, why_run
 from counterpoint.kernel.rules.admission import lacks
 from counterpoint.kernel.state import WHOLE_ASSET, Backlog, Document, Run, State
 from counterpoint.kernel.step import step
@@ -242,6 +243,20 @@ def is_going_on(run: Run) -> bool:
     return any(task.attempt for task in run.tasks.values()) or (
         not run.ending and bool(phases & {"ready", "resting"})
     )
+
+
+@given(SEEDS, LENGTHS)
+def test_it_can_always_be_said_why_something_waits(seed: int, length: int) -> None:
+    world = a_world(seed)
+    for _ in range(length):
+        world.anything()
+
+        state, now = world.kernel.state, world.kernel.now
+        for run in state.runs.values():
+            why = why_run(state, run, now)
+            assert why.lines and (why.blockers or why.state != "waiting"), f"{run.run} waits for nothing"
+        for pipeline in state.plan.pipelines.values():
+            assert why_pipeline(state, pipeline, now).lines
 
 
 @given(SEEDS, LENGTHS)

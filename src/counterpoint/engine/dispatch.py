@@ -16,6 +16,7 @@ from counterpoint.engine.decide import Decided
 from counterpoint.errors import CounterpointError
 from counterpoint.kernel.decisions import LookAttempt, StartAttempt, StopAttempt
 from counterpoint.kernel.state import Attempt, Run, State
+from counterpoint.model.trace import traceparent
 from counterpoint.ports.executor import Ended, Executor, Placement, Sink
 from counterpoint.ports.store import EventRow, History
 from counterpoint.ports.tool import Context, Tool
@@ -146,7 +147,7 @@ class Dispatcher:
             "COUNTERPOINT_URL": self._url(),
             "COUNTERPOINT_TOKEN": self._token(attempt.attempt),
             "COUNTERPOINT_CALLBACK_SECRET": self._callback_secret(attempt.attempt),
-            "TRACEPARENT": run.trace,
+            "TRACEPARENT": traceparent(run.trace, attempt.attempt),
         }
 
     async def _events(self, run: Run) -> bytes:

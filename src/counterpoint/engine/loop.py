@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import hmac
 import logging
@@ -25,7 +26,7 @@ from counterpoint.engine.decide import Decided, Decider
 from counterpoint.engine.dispatch import Dispatcher
 from counterpoint.engine.observe import Observer
 from counterpoint.engine.service import StreamMessage
-from counterpoint.errors import LeadershipLost, Mistake, StoreError, StoreUnavailable
+from counterpoint.errors import HostUnreachable, LeadershipLost, Mistake, StoreError, StoreUnavailable
 from counterpoint.kernel.decisions import AnyDecision, FinishRun
 from counterpoint.kernel.events import AnyEvent, PlanDeclared, Woke
 from counterpoint.kernel.evolve import fold
@@ -132,14 +133,15 @@ class Engine:
         return self.decider.state
 
     async def run(self) -> None:
-        """Lead and work until `stop`; after a failure of the store load again and go on."""
+        """Lead and work until `stop`; after a failure of the store or the worker host load again and go on."""
         while not self._stopping:
             try:
                 await self._lead(await self._leadership())
-            except StoreError as error:
+            except (StoreError, HostUnreachable) as error:
                 if str(error) != self._trouble:
                     log.warning("leadership ended: %s", error)
-                    self._notice(f"the store failed and was loaded again: {error}")
+                    is_store = isinstance(error, StoreError)
+                    self._notice(f"the store failed and was loaded again: {error}" if is_store else str(error))
                 self._trouble = str(error)
                 if not self._stopping:
                     await asyncio.sleep(RETRY_S)
@@ -211,7 +213,7 @@ class Engine:
                 raise Mistake(f"no snapshot reaches up to {begin}; restore a backup", code="store-damaged")
             tail += facts.decode_all(stored)
             after = stored[-1].seq
-        state = fold(document, tail)
+        state = _fold_undisturbed(document, tail)
         if state.facts != after:
             raise AssertionError(f"the journal ends at {after}, State counts {state.facts} facts")
         return state, state.at if after else None
@@ -395,6 +397,16 @@ class Engine:
         for queue in self._readers:
             with suppress(asyncio.QueueFull):
                 queue.put_nowait(None)
+
+
+def _fold_undisturbed(document: Document | None, tail: Sequence[AnyEvent | AnyDecision]) -> State:
+    """Fold without garbage collection, which would walk all that is loaded again and again; nor does it later."""
+    gc.disable()
+    try:
+        return fold(document, tail)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def message(fact: AnyEvent | AnyDecision, seq: int) -> StreamMessage:

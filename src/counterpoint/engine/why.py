@@ -84,16 +84,16 @@ async def causes(history: History, run: Run) -> list[dict[str, Any]]:
 def _told(row: EventRow, envelope: Mapping[str, Any]) -> str:
     """A change in words: `ingest#1 published raw version 4`."""
     by, data = envelope.get("counterpointrun", ""), envelope.get("data")
-    match row.type.removeprefix("counterpoint."), data:
-        case "asset.published", {"asset": asset, "partition": partition, "seq": seq}:
+    match row.type, data:
+        case "counterpoint.asset.published", {"asset": asset, "partition": partition, "seq": seq}:
             version = f"{asset}/{partition} version {seq}" if partition else f"{asset} version {seq}"
             return f"{by} published {version}" if by else f"{version} was reported"
-        case "checkpoint", {"checkpoint": name}:
+        case "counterpoint.checkpoint", {"checkpoint": name}:
             return f"{by} reached checkpoint {name}"
-        case "tick", {"pipeline": pipeline}:
+        case "counterpoint.tick", {"pipeline": pipeline}:
             return f"{pipeline} ticked at {row.time:%H:%M:%S} UTC"
-        case kind, _ if kind.startswith("run.") and by:
-            return f"{by} {kind.removeprefix('run.')}"
+        case kind, _ if kind.startswith("counterpoint.run.") and by:
+            return f"{by} {kind.removeprefix('counterpoint.run.')}"
     return f"{row.type} {row.id} from {row.source}"
 
 

@@ -50,6 +50,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     hops: int = 0
     origin: int | None = None
     confirms: str = ""
+    trace: str = ""
     confirm_by: datetime | None = None
 
 
@@ -126,6 +127,7 @@ class AdmitRun(Decision, frozen=True, tag="AdmitRun"):
     holds: dict[str, int]
     partial: bool = False
     hops: int = 0
+    trace: str = ""
 
 
 class StartAttempt(Decision, frozen=True, tag="StartAttempt"):
@@ -153,13 +155,14 @@ class LookAttempt(Decision, frozen=True, tag="LookAttempt"):
 class StopAttempt(Decision, frozen=True, tag="StopAttempt"):
     """Ask an attempt to stop: a signal, then after `grace_s` the end. `why` is how its end will count.
 
-    A deferred attempt has no process to signal: at look `look` its tool ends what runs elsewhere.
+    A deferred attempt has no process to signal: at look `look`, on `host`, its tool ends what runs elsewhere.
     """
 
     attempt: str
     why: Literal["timeout", "cancel", "preempt"]
     grace_s: float
     look: int | None = None
+    host: str = ""
 
 
 class RetryTask(Decision, frozen=True, tag="RetryTask"):

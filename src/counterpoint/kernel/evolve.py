@@ -36,6 +36,7 @@ from counterpoint.kernel.state import (
 )
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.plan import subject_of
+from counterpoint.model.trace import traceparent
 from counterpoint.model.trigger import Cron, Every
 
 #: Requests for runs that are remembered, so that one that is sent again is told from a new one.
@@ -190,6 +191,10 @@ def host_appeared(state: State, event: e.HostAppeared) -> None:
     state.hosts.pop(event.host, None)
     state.hosts[event.host] = "ready"
     state.touched.admission = True
+    for attempt in state.attempts.values():
+        if attempt.deferred and attempt.look_at is not None and attempt.look_at <= state.at:
+            # The time to look came while no host was there.
+            state.remember(attempt.look_at, "look", attempt.attempt)
 
 
 def host_unreachable(state: State, event: e.HostUnreachable) -> None:
@@ -243,8 +248,12 @@ def attempt_deferred(state: State, event: e.AttemptDeferred) -> None:
 
 def callback_received(state: State, event: e.CallbackReceived) -> None:
     attempt = state.attempts.get(event.attempt)
-    if attempt is not None:
-        attempt.is_called_back, attempt.called_back = True, event.data
+    if attempt is None:
+        return
+    attempt.is_called_back, attempt.called_back = True, event.data
+    if attempt.deferred:
+        attempt.look_at = event.at
+        state.remember(attempt.look_at, "look", attempt.attempt)
 
 
 def checkpoint_reached(state: State, event: e.CheckpointReached) -> None:
@@ -363,6 +372,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     state.queue.remove(run.run, "")
     run.phase, run.admitted, run.hops = "running", decision.at, decision.hops
     run.pins, run.holds, run.partial = decision.pins, decision.holds, decision.partial
+    run.trace = decision.trace
     _take(state, run, decision.items)
     for resource, amount in decision.holds.items():
         state.used[resource] = state.used.get(resource, 0) + amount
@@ -420,6 +430,7 @@ def stop_attempt(state: State, decision: d.StopAttempt) -> None:
     attempt.stopping = decision.why
     if decision.look is not None:
         attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
+        attempt.host = decision.host
 
 
 def retry_task(state: State, decision: d.RetryTask) -> None:
@@ -722,7 +733,7 @@ def announce(
             hops=hops if hops is not None else (run.hops if run else 0),
             data=data,
             by_run=run.run if run else "",
-            trace=run.trace if run else "",
+            trace=traceparent(run.trace, run.run) if run and run.trace else "",
         )
     )
 

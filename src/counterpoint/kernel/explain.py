@@ -67,7 +67,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "all-tasks-done": lambda f: f"{_count(f['tasks'], 'task')} done",
     "asked": lambda f: f"asked for {_by(f)}",
     "branch-not-taken": lambda f: f"what it comes after ({', '.join(f['after'])}) did not end as it asks",
-    "called-back": lambda f: f"the remote side called back ({f['message']})",
+    "called-back": lambda f: "the remote side called back",
     "cancelled-by": lambda f: f"cancelled {_by(f)}",
     "clash": lambda f: f"version {f.get('expected')} was expected, {f.get('found')} was found",
     "confirmation-timed-out": lambda f: "its subscribers did not confirm in time",
@@ -272,13 +272,16 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     what = f"Task {task} of {run.run}" if task else run.run
     since = format_duration(at - run.created)
     if run.held:
-        ahead = [name for name in state.lanes.get(run.of, {}) if name != run.run][:5]
+        ahead = [other.run for other in state.active(run.of)][:5]
         limit = state.pipeline_of(run).concurrency
         first = ", ".join(ahead)
         text = f"{what} waits for {since}: {_count(limit, 'run')} of its lane at once, and {first} is first."
-        return Why(
-            "waiting", [text], [Blocker("run", name, "is ahead of it") for name in ahead], f"{ahead[0]} ends"
-        )
+        blockers = [Blocker("run", name, "is ahead of it") for name in ahead]
+        return Why("waiting", [text], blockers, f"{first} ends")
+    pause = state.paused.get(run.pipeline)
+    if pause is not None and run.automatic and not task:
+        text = f"{what} waits for {since}: {run.pipeline} was paused by {pause.by}."
+        return Why("waiting", [text], [Blocker("person", pause.by, pause.reason)], "somebody resumes it")
     if not state.host():
         text = f"{what} waits for {since}: no worker host is ready."
         return Why("waiting", [text], [Blocker("host", "", "none is ready")], "a worker host appears")
@@ -289,7 +292,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     for resource, amount in request.needs:
         free = state.free(resource)
         reserved = state.queue.reserved.get(resource)
-        kept = reserved is not None and reserved != (run.run, task) and not request.admitted
+        kept = state.queue.is_kept_from(resource, request)
         if free >= amount and not kept:
             continue
         holders = holders_of(state, resource)

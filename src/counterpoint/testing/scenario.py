@@ -320,7 +320,7 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.AdmitRun: ("{0.run}", "items pins partial waited_s"),
     d.StartAttempt: ("{0.attempt}", "slots memory deadline host"),
     d.LookAttempt: ("{0.attempt}", "look callback host"),
-    d.StopAttempt: ("{0.attempt}", "why look"),
+    d.StopAttempt: ("{0.attempt}", "why look host"),
     d.RetryTask: ("{0.run}/{0.task}", "failure not_before memory slots"),
     d.FailTask: ("{0.run}/{0.task}", "failure"),
     d.SkipTask: ("{0.run}/{0.task}", ""),

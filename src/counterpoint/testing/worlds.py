@@ -320,7 +320,7 @@ class World:
         self.note(self.kernel.declare(roomy))
 
     def settle(self) -> bool:
-        """Sources stop, whatever runs ends well, people let everything go; whether all comes to rest within a day."""
+        """Sources stop, what runs ends well, people let everything go. Whether all comes to rest within a day."""
         kernel = self.kernel
         self.note(kernel.host("h9"))
         for name in kernel.state.plan.pipelines:

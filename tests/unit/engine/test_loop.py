@@ -179,3 +179,16 @@ async def test_a_stream_tells_what_was_committed_and_can_go_on_from_a_seq(runnin
     again = running.service.stream(after=told[0].seq)
     assert (await anext(again)).seq == told[0].seq + 1
     assert "anna asks for a run of manual" in [message.text for message in told]
+
+
+async def test_one_trace_goes_through_a_chain_and_its_tools(running: Running) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await running.service.accept([event(traceparent=parent)], by="test")
+    await running.until(lambda: attempts(running) == ["ingest#1/run/1"])
+    running.executor.end("ingest#1/run/1")
+    await running.until(lambda: attempts(running)[-1] == "build#1/run/1")
+
+    given = [str(placement.invocation.env["TRACEPARENT"]).split("-") for placement in running.executor.placed]
+
+    assert {trace for _, trace, _, _ in given} == {"0af7651916cd43dd8448eb211c80319c"}
+    assert len({span for _, _, span, _ in given}) == 2, "each attempt is a span of its own"

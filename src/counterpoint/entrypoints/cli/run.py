@@ -106,7 +106,7 @@ def _follow(client: Client, run: str, seen: int, out: Output) -> str:
                 if phase in ENDED:
                     return str(phase)
                 continue
-            line = None if out.as_json else tell(sent.data)
+            line = None if out.as_json else tell(sent.data, about=run)
             if line is not None:
                 out.line(line)
             if sent.data["kind"] == "FinishRun":

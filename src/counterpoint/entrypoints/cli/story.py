@@ -48,8 +48,12 @@ TOLD: Mapping[str, tuple[str, str]] = {
 _ENDS = {"failed": ("✗", "red"), "cancelled": ("⊘", DIM)}
 
 
-def tell(message: Mapping[str, Any]) -> Segments | None:
-    """The line of a message of the stream; None if it is not worth one."""
+def tell(message: Mapping[str, Any], *, about: str = "") -> Segments | None:
+    """The line of a message of the stream; None if it is not worth one.
+
+    Args:
+        about: the run that all lines are about, so that none needs to name it.
+    """
     look = TOLD.get(message["kind"])
     if look is None or not message["text"]:
         return None
@@ -59,16 +63,17 @@ def tell(message: Mapping[str, Any]) -> Segments | None:
     symbol, style = look
     at = datetime.fromisoformat(message["at"]).astimezone(UTC)
     who, text = _who(message, fact), str(message["text"])
-    # The sentence may begin with the name that already stands in the column.
-    for said in (f"{who}/", f"{who} ", f"{who}: ", f"event {who} "):
+    # The sentence may begin with the name that stands in the column already, or is clear.
+    for said in (f"{about}/",) if about else (f"{who}/", f"{who} ", f"{who}: ", f"event {who} "):
         text = text.removeprefix(said)
     reason = fact.get("reason") or {}
     if message["kind"] == "FinishRun" and reason.get("code") == "task-failed":
-        text = f"failed: task {reason['figures']['task']}"  # why it did is told one line above
+        # Why the task failed is told one line above.
+        text = f"{text.partition(': ')[0]}: task {reason['figures']['task']}"
     return [
         (at.strftime("%H:%M:%S.%f")[:-3] + "Z", DIM),
         (f"  {symbol} ", style),
-        (f"{who:<22} ", "bold" if message["kind"] in ("AdmitRun", "FinishRun") else ""),
+        ("" if about else f"{who:<22} ", "bold" if message["kind"] in ("AdmitRun", "FinishRun") else ""),
         (text, style if style in ("red", "yellow") else ""),
     ]
 

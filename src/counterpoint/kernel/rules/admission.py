@@ -16,6 +16,7 @@ from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.state import Run, State, first_task
+from counterpoint.model.trace import derive_trace
 
 
 def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
@@ -89,8 +90,13 @@ def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
         holds={name: amount for name, amount in needs if name.partition(":")[0] in held},
         partial=run.automatic and is_partial(state, trigger, taken),
         hops=max((item.hops for item in taken), default=0) + 1,
+        trace=run.trace or next((item.trace for item in taken if item.trace), "") or _own_trace(state, run),
     )
     yield start(state, run, first_task(run, pipeline), host)
+
+
+def _own_trace(state: State, run: Run) -> str:
+    return derive_trace(f"{state.plan.name}/{run.run}@{run.created.isoformat()}")
 
 
 def _pin(state: State, asset: str, partition: str) -> Pin:

@@ -24,7 +24,8 @@ from counterpoint.kernel.rules.confirming import refuse_late
 from counterpoint.kernel.rules.delivering import items_for, recorded
 from counterpoint.kernel.rules.finishing import publish
 from counterpoint.kernel.rules.stopping import stop
-from counterpoint.kernel.state import Run, State
+from counterpoint.kernel.state import Attempt, Run, State
+from counterpoint.model.trace import trace_of
 
 
 def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
@@ -39,18 +40,6 @@ def answer(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
         case e.AssetReported():
             reason = Reason("reported", {"by": event.by})
             yield from publish(state, (event.report,), by=event.by, reason=reason)
-        case e.CallbackReceived():
-            attempt = state.attempts.get(event.attempt)
-            if attempt is not None and attempt.deferred:
-                reason = Reason("called-back", {"message": event.message})
-                yield LookAttempt(
-                    at=state.at,
-                    reason=reason,
-                    attempt=event.attempt,
-                    look=attempt.look + 1,
-                    host=state.host() or attempt.host,
-                    callback=event.data,
-                )
 
 
 def end_what_is_gone(state: State) -> Iterator[AnyDecision]:
@@ -82,7 +71,7 @@ def _request_run(state: State, event: e.RunRequested) -> Iterator[CreateRun | No
         params=event.params,
         by=event.by,
         request=event.request,
-        trace=event.trace,
+        trace=trace_of(event.trace),
     )
 
 
@@ -110,21 +99,27 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 reason = Reason("timed-out", {"timeout_s": limit.total_seconds()})
                 yield stop(state, attempt, "timeout", reason)
             case "look":
-                attempt = state.attempts[about[0]]
-                yield LookAttempt(
-                    at=state.at,
-                    reason=Reason("time-to-look", {"note": attempt.note}),
-                    attempt=attempt.attempt,
-                    look=attempt.look + 1,
-                    host=state.host() or attempt.host,
-                    callback=attempt.called_back,
-                )
+                yield from _look(state, state.attempts[about[0]])
             case "raise":
                 yield from _raise(state, state.runs[about[0]])
             case "confirm":
                 yield from refuse_late(state, state.runs[about[0]])
             case "lane":
                 state.touched.lanes[about[0], about[1], about[2]] = None
+
+
+def _look(state: State, attempt: Attempt) -> Iterator[LookAttempt]:
+    host = state.host()
+    if host:
+        called = attempt.is_called_back
+        yield LookAttempt(
+            at=state.at,
+            reason=Reason("called-back") if called else Reason("time-to-look", {"note": attempt.note}),
+            attempt=attempt.attempt,
+            look=attempt.look + 1,
+            host=host,
+            callback=attempt.called_back if called else None,
+        )
 
 
 def _raise(state: State, run: Run) -> Iterator[RaiseRun]:

@@ -14,6 +14,7 @@ from counterpoint.kernel.events import AnyEvent, Change
 from counterpoint.kernel.state import State
 from counterpoint.model import expression
 from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.trace import trace_of
 from counterpoint.model.trigger import Cron, Every
 
 #: So many runs may lie between a change and the one that began its chain; a longer chain is a loop.
@@ -83,6 +84,7 @@ def items_for(
             origin=origin,
             confirms=change.by_run if is_awaited else "",
             confirm_by=state.at + delivery.timeout if is_awaited else None,
+            trace=trace_of(change.trace),
         )
     return tuple(items.values())
 

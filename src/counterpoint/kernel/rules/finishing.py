@@ -34,17 +34,17 @@ Fate: TypeAlias = Literal["done", "pending", "kept", "skipped"]
 def finish(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     """Let touched runs go on, publish what is finished, and end those with nothing left to do."""
     while state.touched.runs:
-        name = next(iter(state.touched.runs))
-        del state.touched.runs[name]
-        run = state.runs.get(name)
-        if run is None:
-            continue
-        if run.ending:
-            yield from _cancel(state, run)
-        elif run.phase == "confirming":
-            yield from _confirmed(state, run, Reason("confirmed"))
-        elif run.phase == "running":
-            yield from _go_on(state, run, event)
+        names, state.touched.runs = state.touched.runs, {}
+        for name in names:
+            run = state.runs.get(name)
+            if run is None:
+                continue
+            if run.ending:
+                yield from _cancel(state, run)
+            elif run.phase == "confirming":
+                yield from _confirmed(state, run, Reason("confirmed"))
+            elif run.phase == "running":
+                yield from _go_on(state, run, event)
 
 
 def _go_on(state: State, run: Run, event: AnyEvent) -> Iterator[AnyDecision]:

@@ -18,4 +18,5 @@ def stop(state: State, attempt: Attempt, why: Literal["timeout", "cancel"], reas
         why=why,
         grace_s=task.grace.total_seconds(),
         look=attempt.look + 1 if attempt.deferred else None,
+        host=state.host() or attempt.host if attempt.deferred else attempt.host,
     )

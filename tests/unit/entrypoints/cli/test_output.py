@@ -133,3 +133,17 @@ def test_a_fact_is_told_once_in_one_line(
 
     assert told is not None
     assert "".join(piece for piece, _ in told) == line
+
+
+def test_a_run_that_is_followed_alone_is_not_named_in_each_line(make_message: Any) -> None:
+    texts = ["load#1/fetch/2 starts", "load#1 succeeded: 1 task done", "raw version 4 published by load#1"]
+
+    told = [
+        story.tell(msgspec.to_builtins(make_message(1, "StartAttempt", text)), about="load#1") for text in texts
+    ]
+
+    assert ["".join(piece for piece, _ in line) for line in told if line] == [
+        "12:00:00.000Z  · fetch/2 starts",
+        "12:00:00.000Z  · load#1 succeeded: 1 task done",
+        "12:00:00.000Z  · raw version 4 published by load#1",
+    ]

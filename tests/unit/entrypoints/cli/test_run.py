@@ -34,8 +34,8 @@ def test_a_run_is_told_as_it_goes_and_ends_with_0(typed: Any, server: Any, servi
     done = typed("run", "load", "-p", "day=3", "--request", "once", "-m", "by hand")
 
     assert done.code == 0
-    told = [line.split(None, 3)[1:] for line in done.out.splitlines()]
-    assert told == [["▶", "load#1", "it begins: anna asked for it"], ["✓", "load#1", "it succeeded"]]
+    told = [line.split(None, 2)[1:] for line in done.out.splitlines()]
+    assert told == [["▶", "it begins: anna asked for it"], ["✓", "it succeeded"]]
     [(_, arguments)] = service.calls
     assert (arguments["params"], arguments["request"], arguments["reason"]) == ({"day": 3}, "once", "by hand")
 

@@ -39,5 +39,7 @@ async def watch(call: Call, query: StreamQuery) -> Response:
 async def _facts(call: Call, query: StreamQuery, after: int | None) -> AsyncIterator[Message]:
     run = query.run.replace("/", "#") if query.run else None
     async for fact in call.service.stream(after=after):
-        if (run is None or fact.run == run) and (query.pipeline is None or fact.pipeline == query.pipeline):
+        # What a run published is a fact of the asset, and names the run by `by`.
+        concerned = {fact.run, fact.fact.get("by", "")}
+        if (run is None or run in concerned) and (query.pipeline is None or fact.pipeline == query.pipeline):
             yield Message(msgspec.json.encode(fact), id=str(fact.seq))
