@@ -136,7 +136,7 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     check(RUN, run.phase, "waiting")
     run.phase, run.ended, run.ending, run.failure, run.admitted = "waiting", None, "", "", None
     run.automatic, run.skip_items, run.reason = False, False, {}
-    run.items, run.aside, run.holds, run.confirming, run.refused = {}, (), {}, {}, ""
+    run.items, run.aside, run.holds, run.confirming, run.refused, run.overtaken = {}, (), {}, {}, "", False
     run.created = state.at
     run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
     run.rank = RANKS[state.plan.pipelines[run.pipeline].priority_class]
@@ -145,6 +145,7 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     if all(task.phase != "ready" for task in run.tasks.values()):
         # No task failed, but what came after them did (a clash, a refusal): all are done again.
         _forget_ends(run, run.tasks.values())
+        run.published = ()
         _settle_tasks(state, run)
     if (last := state.last.get(run.pipeline)) is not None and last.run == run.run:
         del state.last[run.pipeline]
@@ -482,7 +483,11 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     current.by, current.at, current.confirmed = decision.by, decision.at, decision.at
     current.data_through = decision.data_through
     _clear_suspicion(state, current)
+    made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in decision.pins}
     run = state.runs.get(decision.by)
+    if run is not None and any(made_of.get(place, seq) < seq for place, seq in current.made_of.items()):
+        run.overtaken = True
+    current.made_of = made_of
     document = msgspec.to_builtins(decision)
     state.written.versions[decision.asset, decision.partition, decision.seq] = document
     subject = f"asset:{decision.asset}"

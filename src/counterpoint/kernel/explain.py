@@ -87,6 +87,9 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "nothing-left": lambda f: "nothing is left for it to do",
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
+    "overtaken": lambda f: (
+        "done, but a run with newer inputs had published before it; its items are run once more"
+    ),
     "passed-over": lambda f: f"it waited too long for {_resource(f.get('lacks', ''))}",
     "pipeline-removed": lambda f: "the plan in force has no such pipeline",
     "preempted": lambda f: "it made room; that costs no try",

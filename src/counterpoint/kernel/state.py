@@ -82,6 +82,7 @@ class Run(Struct, gc=False):
         ending: why it is being ended: "" or "person", "overlap".
         confirming: number of an item -> the sync subscriber that has yet to get to it.
         refused: a sync subscriber that did not get there, so that the run must fail.
+        overtaken: it published over what a run had made of newer inputs, so that all must be done once more.
         attempts: the highest number of an attempt so far, so that none comes twice when tasks change.
     """
 
@@ -121,6 +122,7 @@ class Run(Struct, gc=False):
     confirming: dict[int, Awaited] = field(default_factory=dict)
     confirm_by: datetime | None = None
     refused: str = ""
+    overtaken: bool = False
     attempts: int = 0
     published: tuple[str, ...] = ()
 
@@ -207,7 +209,7 @@ class Backlog(Struct, gc=False):
 
 
 class AssetState(Struct, gc=False):
-    """The current version of an asset's partition."""
+    """The current version of an asset's partition; `made_of` is what it was made of: asset#partition -> seq."""
 
     asset: str
     partition: str
@@ -219,6 +221,7 @@ class AssetState(Struct, gc=False):
     confirmed: datetime = BEGINNING
     data_through: datetime | None = None
     suspect: bool = False
+    made_of: dict[str, int] = field(default_factory=dict)
 
 
 class Pause(Struct, gc=False):

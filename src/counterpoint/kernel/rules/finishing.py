@@ -91,7 +91,11 @@ def _confirmed(state: State, run: Run, reason: Reason) -> Iterator[AnyDecision]:
         refusal = Reason("refused", {"subscriber": run.refused})
         yield from end_badly(state, run, "failed", "pending", refusal, "refused")
     elif not run.confirming:
-        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="succeeded", items_become="done")
+        # Of two runs at once the one with the older inputs published last: its items ask for another run,
+        # or the asset would stay behind what it is made of.
+        become: Fate = "pending" if run.overtaken else "done"
+        reason = Reason("overtaken") if run.overtaken else reason
+        yield FinishRun(at=state.at, reason=reason, run=run.run, phase="succeeded", items_become=become)
 
 
 def unhandled(pipeline: Pipeline, run: Run) -> str | None:
