@@ -409,6 +409,8 @@ def conclude(world: World, engine: Engine) -> None:
 
     heading("Where to look next")
     console.print(f"  cd {world.folder}")
+    if shutil.which("counterpoint") is None:
+        console.print(f"  export PATH={Path(sys.executable).parent}:$PATH")
     for command, about in (
         ("counterpoint up", "go on where the demo ended (in a second terminal: the lines below)"),
         ("counterpoint status", "every pipeline and why it is as it is"),
