@@ -1,0 +1,151 @@
+"""Where runs and their tasks wait: the places of a lane, then the queue."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+from counterpoint.kernel.phases import TASK, check
+from counterpoint.kernel.state import (
+    RANKS,
+    Lane,
+    Run,
+    State,
+    TaskState,
+    settled,
+)
+
+
+def enter(state: State, run: Run) -> None:
+    """A run begins to wait: for a place in its lane, then in the queue."""
+    state.runs[run.run] = run
+    run.held = True
+    note_run(state, run)
+    state.written.runs[run.run] = run
+    state.remember(run.due, "raise", run.run)
+    fill_places(state, run.of)
+
+
+def note_run(state: State, run: Run) -> None:
+    """Put a run into the indexes."""
+    state.lanes.setdefault(run.of, {})[run.run] = None
+    state.live.setdefault(run.pipeline, {})[run.run] = None
+    state.revisions[run.digest] = state.revisions.get(run.digest, 0) + 1
+    if run.held:
+        heappush(state.behind.setdefault(run.of, []), (run.automatic, run.ordinal, run.run))
+    else:
+        state.places.setdefault(run.of, {})[run.run] = None
+
+
+def leave(state: State, run: Run) -> None:
+    """Take an ended run out of the indexes, and let the next one of its lane move up."""
+    for index, name in ((state.lanes, run.of), (state.live, run.pipeline), (state.places, run.of)):
+        _drop(index, name, run.run)
+    state.revisions[run.digest] -= 1
+    if not state.revisions[run.digest]:
+        del state.revisions[run.digest]
+        state.plans.pop(run.digest, None)
+    fill_places(state, run.of)
+
+
+def fill_places(state: State, lane: Lane) -> None:
+    """Let as many runs of a lane into the queue as its concurrency allows; first those that people asked for."""
+    behind = state.behind.get(lane, [])
+    while behind:
+        automatic, _, name = behind[0]
+        run = state.runs.get(name)
+        if run is None or not run.held:
+            heappop(behind)
+            continue
+        places = state.places.setdefault(lane, {})
+        if len(places) >= state.pipeline_of(run).concurrency:
+            if automatic:
+                return
+            # An automatic run that still waits steps back: it may be paused, or its inputs suspect.
+            waiting = [each for each in state.active(lane) if each.automatic and each.phase == "waiting"]
+            if not waiting:
+                return
+            _hold_back(state, waiting[-1])
+        heappop(behind)
+        run.held = False
+        places[name] = None
+        wait(state, run, "")
+    state.behind.pop(lane, None)
+
+
+def _hold_back(state: State, run: Run) -> None:
+    run.held = True
+    withdraw(state, run, "")
+    del state.places[run.of][run.run]
+    heappush(state.behind[run.of], (run.automatic, run.ordinal, run.run))
+    state.written.runs[run.run] = run
+
+
+def _drop(index: dict[Any, dict[str, None]], name: Any, entry: str) -> None:
+    entries = index.get(name, {})
+    entries.pop(entry, None)
+    if not entries:
+        index.pop(name, None)
+
+
+def begin_to_end(state: State, run: Run, why: str) -> None:
+    """Nothing of a run is started any more."""
+    run.ending = why
+    for name in ["", *run.tasks]:
+        withdraw(state, run, name)
+    state.touched.runs[run.run] = None
+
+
+def withdraw(state: State, run: Run, task: str) -> None:
+    """Take a request out of the queue; what was kept for it is free again."""
+    state.queue.remove(run.run, task)
+    state.touched.admission = True
+
+
+def wait(state: State, run: Run, task: str) -> None:
+    enqueue(state, run, task)
+    state.touched.admission = True
+    if run.due <= state.at and run.rank != RANKS["top"]:
+        # Nothing of the run waited when its time was over; now something does.
+        state.remember(run.due, "raise", run.run)
+
+
+def enqueue(state: State, run: Run, task: str) -> None:
+    """Put a request into the queue, unless nothing may start it now."""
+    if run.ending or (not task and not _may_begin(state, run)):
+        return
+    key = state.request_key(run, task)
+    state.queue.add(key, run.run, task, state.request_shape(run, task))
+    if run.rank == RANKS["top"]:
+        state.queue.may_reserve(key, run.run, task)
+
+
+def _may_begin(state: State, run: Run) -> bool:
+    """Whether a waiting run is in the plan, has something left to do there, and is not stopped by a pause."""
+    has_ready = any(task.phase == "ready" for task in run.tasks.values())
+    is_paused = run.automatic and run.pipeline in state.paused
+    return run.pipeline in state.plan.pipelines and has_ready and not is_paused
+
+
+def set_phase(task: TaskState, phase: str) -> None:
+    check(TASK, task.phase, phase)
+    task.phase = phase
+
+
+def settle_tasks(state: State, run: Run) -> None:
+    """Let blocked tasks become ready whose predecessors ended as they ask."""
+    pipeline = state.pipeline_of(run)
+    for name, task in run.tasks.items():
+        if task.phase == "blocked" and settled(pipeline, run.tasks, name) == "ready":
+            set_phase(task, "ready")
+            if run.phase == "running":
+                wait(state, run, name)
+
+
+def release(state: State, run: Run) -> None:
+    """Give back what the run itself holds: its assets, and its slots where it holds them throughout."""
+    for resource, amount in run.holds.items():
+        state.used[resource] -= amount
+        state.queue.freed(resource)
+    run.holds = {}
+    state.touched.admission = True
