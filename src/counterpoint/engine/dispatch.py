@@ -75,6 +75,16 @@ class Dispatcher:
             run = self._state.runs[current.run]
             self._orders.put_nowait(lambda: self._place(current, run))
 
+    def stop_again(self) -> None:
+        """Queue the stopping of every attempt that was asked to stop: the request may not have arrived.
+
+        One that was deferred before has a short look going on at most, and ends with that.
+        """
+        for attempt in self._state.attempts.values():
+            if attempt.stopping and not attempt.look:
+                task = self._state.task_of(self._state.runs[attempt.run], attempt.task)
+                self._signal(attempt.attempt, task.grace.total_seconds())
+
     async def run(self) -> None:
         """Carry orders out one after the other, until cancelled."""
         while True:
@@ -85,7 +95,10 @@ class Dispatcher:
         if decision.look is not None:
             self.place(decision.attempt)
         elif decision.attempt in self._state.attempts:
-            self._orders.put_nowait(lambda: self._executor.stop(decision.attempt, grace_s=decision.grace_s))
+            self._signal(decision.attempt, decision.grace_s)
+
+    def _signal(self, attempt: str, grace_s: float) -> None:
+        self._orders.put_nowait(lambda: self._executor.stop(attempt, grace_s=grace_s))
 
     async def _place(self, attempt: Attempt, run: Run) -> None:
         try:

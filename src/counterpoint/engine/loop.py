@@ -259,6 +259,7 @@ class Engine:
         others = [host for host in state.hosts if host not in hosts]
         for name, _ in await self.executor.resolve(running, hosts=others):
             dispatcher.place(name)
+        dispatcher.stop_again()
         decider.post(lambda state, at, wall: Woke(at=at, wall=wall))
         self.started.set()
         await dispatcher.run()

@@ -49,6 +49,7 @@ class EngineService:
         self._logs, self._secret = logs, secret
         self._schemas: tuple[str, trigger.Schemas] | None = None
         self._messages: dict[str, None] = {}
+        self._retrying = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
@@ -174,20 +175,21 @@ class EngineService:
         )
 
     async def retry(self, run: str, *, by: str, reason: str = "") -> None:
-        if run in self.engine.state.runs:
-            raise Conflict(f"{run} has not ended; cancel it first, or wait for its end")
-        row = await self._run_row(run)
-        if row.phase == "succeeded":
-            raise Conflict(
-                f"{run} succeeded; there is nothing to retry. `counterpoint run {row.pipeline}` starts a new one"
+        # One at a time: the document of a run that another request retries in between would be an old one.
+        async with self._retrying:
+            if run in self.engine.state.runs:
+                raise Conflict(f"{run} has not ended; cancel it first, or wait for its end")
+            row = await self._run_row(run)
+            if row.phase == "succeeded":
+                again = f"`counterpoint run {row.pipeline}` starts a new one"
+                raise Conflict(f"{run} succeeded; there is nothing to retry. {again}")
+            self._pipeline(row.pipeline)
+            document = json.loads(row.document)
+            await self.engine.decider.submit(
+                lambda state, at, wall: e.RetryRequested(
+                    at=at, wall=wall, run=run, by=by, document=document, reason=reason
+                )
             )
-        self._pipeline(row.pipeline)
-        document = json.loads(row.document)
-        await self.engine.decider.submit(
-            lambda state, at, wall: e.RetryRequested(
-                at=at, wall=wall, run=run, by=by, document=document, reason=reason
-            )
-        )
 
     async def wait_for_run(self, run: str) -> Phase:
         await self.engine.decider.committed()
@@ -254,17 +256,16 @@ class EngineService:
             read = msgspec.convert(dict(report), e.Report)
         except msgspec.ValidationError as error:
             raise Mistake(f"a report of an asset version was expected: {error}", code="wrong-type") from error
-        plan = self.plan
-        if read.asset not in plan.assets:
-            raise unknown_name("asset", read.asset, plan.assets)
-        if plan.writers.get(read.asset):
-            writer = plan.writers[read.asset][0]
-            raise Conflict(
-                f"{read.asset} is written by pipeline {writer}; only assets that no pipeline writes are reported"
-            )
-        decided = await self.engine.decider.submit(
-            lambda state, at, wall: e.AssetReported(at=at, wall=wall, report=read, by=by)
-        )
+
+        def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent:
+            if read.asset not in state.plan.assets:
+                raise unknown_name("asset", read.asset, state.plan.assets)
+            if writers := state.plan.writers.get(read.asset):
+                remedy = "only assets that no pipeline writes are reported from outside"
+                raise Conflict(f"{read.asset} is written by pipeline {writers[0]}; {remedy}")
+            return e.AssetReported(at=at, wall=wall, report=read, by=by)
+
+        decided = await self.engine.decider.submit(make)
         for decision in decided.decisions if decided else ():
             if isinstance(decision, RefuseReport):
                 figures = decision.reason.figures

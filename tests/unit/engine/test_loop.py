@@ -192,3 +192,17 @@ async def test_one_trace_goes_through_a_chain_and_its_tools(running: Running) ->
 
     assert {trace for _, trace, _, _ in given} == {"0af7651916cd43dd8448eb211c80319c"}
     assert len({span for _, _, span, _ in given}) == 2, "each attempt is a span of its own"
+
+
+async def test_a_stop_that_did_not_arrive_is_said_again_after_a_take_over(start: Start) -> None:
+    executor = ScriptedExecutor()
+    first = await start(executor=executor).ready()
+    await first.service.run("manual", by="test")
+    await first.until(lambda: attempts(first))
+    await first.service.cancel("manual#1", by="test")
+    await first.crash()
+    executor.stopped.clear()
+
+    second = await start(first.store.journal, executor).ready()
+
+    await second.until(lambda: executor.stopped == ["manual#1/run/1"])
