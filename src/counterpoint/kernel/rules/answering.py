@@ -22,7 +22,7 @@ from counterpoint.kernel.decisions import (
 from counterpoint.kernel.rules.batching import new_run
 from counterpoint.kernel.rules.confirming import refuse_late
 from counterpoint.kernel.rules.delivering import items_for, recorded
-from counterpoint.kernel.rules.finishing import publish
+from counterpoint.kernel.rules.publishing import publish
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.state import Attempt, Run, State
 from counterpoint.model.trace import trace_of
