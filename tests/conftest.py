@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import itertools
 import os
@@ -45,7 +46,8 @@ def _postgres_programs() -> dict[str, Path]:
 POSTGRES = _postgres_programs()
 
 
-def pytest_unconfigure() -> None:
+@atexit.register
+def _leave_the_summary_last() -> None:
     # DuckDB's binding lists what it leaks when the interpreter ends: pages, below the summary, none of it ours.
     if "duckdb" in sys.modules:
         sys.stderr.flush()
