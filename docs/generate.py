@@ -46,7 +46,7 @@ def _cli() -> Iterator[str]:
         yield f"`counterpoint {name} {' '.join(command.collect_usage_pieces(inner))}`\n"
         yield _reflowed(command.help or "") + "\n"
         options = [record for p in command.get_params(inner) if (record := p.get_help_record(inner))]
-        options = [(option, meaning) for option, meaning in options if meaning and option != "--help"]
+        options = [(option, meaning) for option, meaning in options if meaning and not option.endswith("--help")]
         if options:
             yield "| option | meaning |"
             yield "|---|---|"

@@ -45,6 +45,11 @@ def _postgres_programs() -> dict[str, Path]:
 
 POSTGRES = _postgres_programs()
 
+#: The conformance files of the CloudEvents project, where this checkout has them beside it.
+CLOUDEVENTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "cloudevents"
+
+collect_ignore = [] if CLOUDEVENTS.is_dir() else ["integration/test_cloudevents_conformance.py"]
+
 
 @atexit.register
 def _leave_the_summary_last() -> None:
@@ -57,6 +62,8 @@ def _leave_the_summary_last() -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if "system" not in POSTGRES:
         terminalreporter.write_line("PostgreSQL: the system has none, so its tests ran on the wheel's server only")
+    if not CLOUDEVENTS.is_dir():
+        terminalreporter.write_line(f"CloudEvents: no conformance files in {CLOUDEVENTS}, so they were not tested")
 
 
 @pytest.fixture(scope="session", params=sorted(POSTGRES, reverse=True), ids=lambda name: f"postgres-{name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ from counterpoint.adapters.clocks import SystemClock
 from counterpoint.adapters.executors.process.client import ProcessExecutor
 from counterpoint.adapters.stores import open_store
 from counterpoint.adapters.tools import standard_tools
-from counterpoint.engine.loop import Engine
+from counterpoint.engine.loop import RETRY_S, Engine
 from counterpoint.engine.serving import EngineService
+from counterpoint.errors import StoreError
 from counterpoint.model.plan import Plan
 from counterpoint.ports.tool import Tool
 
@@ -40,10 +42,14 @@ class RunningEngine:
     async def drain(self) -> None:
         """Wait until no attempt runs."""
         engine = self.service.engine
-        while engine.ready and engine.state.attempts:
-            async for _ in engine.listen(None):
+        while not self.ended.done():
+            with suppress(StoreError):  # the engine loads again, and may find that attempts run on
                 if not engine.state.attempts:
-                    break
+                    return
+                async for _ in engine.listen(None):
+                    if not engine.state.attempts:
+                        return
+            await asyncio.sleep(RETRY_S)
 
     async def close(self) -> None:
         """Give leadership back; attempts run on under their worker host. An error is told by `ended` alone."""
@@ -74,9 +80,10 @@ async def start(
         url: where tasks reach the API.
         on_standby: called once if another engine leads, and this one stands by.
 
+    While the store or the worker host does not answer it is tried again.
+
     Raises:
-        StoreError: the store cannot be used.
-        HostUnreachable: there is a worker host and it does not answer, or none can be started.
+        Mistake: trying again will not help: a newer release has used the store, or it refuses us.
     """
     place = folder / FOLDER
     place.mkdir(mode=0o700, exist_ok=True)
@@ -123,10 +130,14 @@ def _secret_sources() -> list[str]:
 
 def _secret(path: Path) -> bytes:
     """The key of task tokens and call-backs: made once, readable by us alone, the same after a restart."""
-    with suppress(FileExistsError):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(file, os.urandom(32))
-        finally:
-            os.close(file)
+    if not path.exists():
+        # Whole or not at all: a crash in between must not leave an empty key, with which anybody can sign.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix="secret-")  # mode 0600
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another engine of this folder was first
+            os.link(name, path)
+        Path(name).unlink()
     return path.read_bytes()

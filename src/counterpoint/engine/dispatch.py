@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from counterpoint.engine.decide import Decided
-from counterpoint.errors import CounterpointError
+from counterpoint.errors import StoreError
 from counterpoint.kernel.decisions import LookAttempt, StartAttempt, StopAttempt
 from counterpoint.kernel.state import Attempt, Run, State
 from counterpoint.model.trace import traceparent
@@ -21,8 +21,8 @@ from counterpoint.ports.executor import Ended, Executor, Placement, Sink
 from counterpoint.ports.store import EventRow, History
 from counterpoint.ports.tool import Context, Tool
 
-#: Envelopes kept at hand, so that a hand-off need not read what was written a moment ago.
-MOST_ENVELOPES = 20_000
+#: Bytes of envelopes kept at hand, so that a hand-off need not read what was written a moment ago.
+MOST_ENVELOPE_BYTES = 16 * 2**20
 
 
 class Dispatcher:
@@ -50,14 +50,16 @@ class Dispatcher:
         self._state, self._executor, self._history, self._tools = state, executor, history, tools
         self._url, self._token, self._callback_secret, self._sink = url, token, callback_secret, sink
         self._envelopes: dict[int, bytes] = {}
+        self._envelope_bytes = 0
         self._orders: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
 
     def remember(self, rows: Sequence[EventRow]) -> None:
         """Keep envelopes at hand that were just written."""
         for row in rows:
             self._envelopes[row.number] = row.envelope
-        while len(self._envelopes) > MOST_ENVELOPES:
-            self._envelopes.pop(next(iter(self._envelopes)))
+            self._envelope_bytes += len(row.envelope)
+        while self._envelope_bytes > MOST_ENVELOPE_BYTES:
+            self._envelope_bytes -= len(self._envelopes.pop(next(iter(self._envelopes))))
 
     def carry_out(self, decided: Sequence[Decided]) -> None:
         """Queue what committed decisions ask for."""
@@ -101,10 +103,14 @@ class Dispatcher:
         self._orders.put_nowait(lambda: self._executor.stop(attempt, grace_s=grace_s))
 
     async def _place(self, attempt: Attempt, run: Run) -> None:
+        if attempt.attempt not in self._state.attempts:
+            return  # it ended while it stood in the queue: its host was lost
         try:
             placement = await self._placement(attempt, run)
-        except (CounterpointError, KeyError, ValueError, TypeError) as error:
-            # A task that cannot be prepared has failed; it must not stop the others.
+        except StoreError:
+            raise  # nothing is wrong with the task: it is placed again by who leads next
+        except Exception as error:
+            # A task that cannot be prepared has failed; it must not stop the others, nor the engine.
             detail = f"the task could not be prepared: {error}"
             self._sink(
                 Ended(attempt=attempt.attempt, look=attempt.look, succeeded=False, failure="error", detail=detail)
@@ -168,10 +174,11 @@ class Dispatcher:
         numbers = sorted({item.change for item in run.items.values()})
         if not numbers:
             return b"[]"
-        missing = [number for number in numbers if number not in self._envelopes]
+        found = {number: self._envelopes[number] for number in numbers if number in self._envelopes}
+        missing = [number for number in numbers if number not in found]
         if missing:
-            self.remember(await self._history.events(missing))
-        return b"[" + b",".join(self._envelopes[n] for n in numbers if n in self._envelopes) + b"]"
+            found |= {row.number: row.envelope for row in await self._history.events(missing)}
+        return b"[" + b",".join(found[number] for number in numbers if number in found) + b"]"
 
 
 def _quoted(attempt: str) -> str:

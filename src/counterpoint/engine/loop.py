@@ -12,6 +12,7 @@ import gc
 import hashlib
 import hmac
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -41,8 +42,10 @@ from counterpoint.ports.tool import Tool
 
 log = logging.getLogger("counterpoint.engine")
 
-#: Messages a slow reader of the stream may be behind; then it gets a gap.
-STREAM_BACKLOG = 10_000
+#: Messages, and bytes of facts, that a slow reader of the stream may be behind; then it is cut off.
+STREAM_BACKLOG, STREAM_BACKLOG_BYTES = 10_000, 32 * 2**20
+#: Attempts whose latest progress is remembered.
+MOST_PROGRESS = 1000
 #: Seconds before leadership is sought again after the store failed.
 RETRY_S = 0.5
 #: Engine time that begins this far ahead of the clock on the wall is worth a word.
@@ -104,11 +107,13 @@ class Engine:
         self._decider: Decider | None = None
         self._dispatcher: Dispatcher | None = None
         self._beside: set[asyncio.Task[Any]] = set()
-        self._ends: dict[str, list[asyncio.Future[str]]] = {}
-        self._readers: set[asyncio.Queue[StreamMessage | None]] = set()
+        self._broken: asyncio.Future[None] | None = None  # gets the error of what failed beside the loop
+        self._ends: dict[str, asyncio.Future[str]] = {}
+        self._readers: set[_Reader] = set()
         self._snapshot_at = 0
         self._keeping = asyncio.Lock()
         self._trouble = ""  # why it does not lead, if the store failed
+        self._running: asyncio.Task[Any] | None = None
         self._stopping = False
 
     @property
@@ -133,7 +138,11 @@ class Engine:
         return self.decider.state
 
     async def run(self) -> None:
-        """Lead and work until `stop`; after a failure of the store or the worker host load again and go on."""
+        """Lead and work until `stop`; after a failure of the store or the worker host load again and go on.
+
+        Any other error is a mistake of ours, or nothing that trying again mends: it is raised.
+        """
+        self._running = asyncio.current_task()
         while not self._stopping:
             try:
                 await self._lead(await self._leadership())
@@ -145,6 +154,9 @@ class Engine:
                 self._trouble = str(error)
                 if not self._stopping:
                     await asyncio.sleep(RETRY_S)
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
 
     async def _leadership(self) -> int:
         """The epoch, once no other engine leads."""
@@ -160,6 +172,8 @@ class Engine:
         self._stopping = True
         if self._decider is not None:
             self._decider.stop()
+        elif self._running is not None:
+            self._running.cancel()  # it stands by, or waits for a store that is away
 
     # One time of leadership.
 
@@ -171,7 +185,7 @@ class Engine:
             seconds = f"{ahead.total_seconds():.0f} s"
             self._notice(f"the newest fact is {seconds} ahead of this machine's clock; time goes on from it")
         decider = Decider(state, self.backend, self.clock, epoch=epoch, on_commit=self._committed)
-        observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self._progressed)
+        observer = Observer(decider, self.executor, self.tools, later=self._later, progress=self.progressed)
         dispatcher = Dispatcher(
             state,
             self.executor,
@@ -183,18 +197,19 @@ class Engine:
             sink=observer.take,
         )
         self._decider, self._dispatcher, self._epoch = decider, dispatcher, epoch
+        self._broken = broken = asyncio.get_running_loop().create_future()
         deciding = asyncio.create_task(decider.run(), name="decide")
         dispatching = asyncio.create_task(self._dispatch(decider, dispatcher, observer.take), name="dispatch")
         try:
             await self._declare(decider)
-            await asyncio.wait({deciding, dispatching}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (deciding, dispatching):
-                if task.done():
-                    task.result()
+            await asyncio.wait({deciding, dispatching, broken}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (deciding, dispatching, broken):
+                if ended.done():
+                    ended.result()
             await self._snapshot(state)
         finally:
             self.started.clear()
-            self._decider = self._dispatcher = None
+            self._decider = self._dispatcher = self._broken = None
             for task in (deciding, dispatching, *self._beside):
                 task.cancel()
             await asyncio.gather(deciding, dispatching, *self._beside, return_exceptions=True)
@@ -234,18 +249,20 @@ class Engine:
 
     async def _declare(self, decider: Decider) -> None:
         """Declare the plan of the files, if it is another one."""
-        # Once: a later leadership of this engine keeps what was applied since.
-        plan, self._declared = self._declared, None
-        if plan is None or plan.digest == decider.state.digest:
-            return
-        if decider.state.digest and self._stood_by:
-            self._notice("the plan of the store is kept; the files here say otherwise (see `counterpoint apply`)")
-            return
-        await decider.submit(
-            lambda state, at, wall: PlanDeclared(
-                at=at, wall=wall, digest=plan.digest, content=plan, by=self._by, commit=self._commit
-            )
-        )
+        plan = self._declared
+        if plan is not None and plan.digest != decider.state.digest:
+            if decider.state.digest and self._stood_by:
+                self._notice(
+                    "the plan of the store is kept; the files here say otherwise (see `counterpoint apply`)"
+                )
+            else:
+                await decider.submit(
+                    lambda state, at, wall: PlanDeclared(
+                        at=at, wall=wall, digest=plan.digest, content=plan, by=self._by, commit=self._commit
+                    )
+                )
+        # Once, but not before it is committed: a later leadership of this engine keeps what was applied since.
+        self._declared = None
 
     async def _dispatch(self, decider: Decider, dispatcher: Dispatcher, sink: Callable[[Report], None]) -> None:
         """Take the hosts over, find running attempts again, then carry out decisions as they come."""
@@ -267,20 +284,19 @@ class Engine:
     # After each commit.
 
     def _committed(self, decided: Sequence[Decided], recorded: Sequence[StoredFact], rows: Sequence[Row]) -> None:
+        self._trouble = ""  # the store takes commits: the same trouble, if it comes again, is a new one
         dispatcher = self._dispatcher
         if dispatcher is not None:
             dispatcher.remember([row for row in rows if isinstance(row, EventRow)])
             dispatcher.carry_out(decided)
         for each in decided:
             for decision in each.decisions:
-                if isinstance(decision, FinishRun):
-                    for future in self._ends.pop(decision.run, []):
-                        if not future.done():
-                            future.set_result(decision.phase)
+                if isinstance(decision, FinishRun) and decision.run in self._ends:
+                    self._ends.pop(decision.run).set_result(decision.phase)
         if self._readers:
-            for each in decided:
-                for number, fact in enumerate((each.event, *each.decisions)):
-                    self._tell(message(fact, each.first + number))
+            told = (fact for each in decided for fact in (each.event, *each.decisions))
+            for fact, stored in zip(told, recorded, strict=True):
+                self._tell(message(fact, stored.seq), len(stored.body))
         self._perhaps_snapshot()
 
     def _perhaps_snapshot(self) -> None:
@@ -315,46 +331,56 @@ class Engine:
                 await self.executor.forget(before)
         except StoreError as error:
             self._notice(f"a snapshot could not be kept: {error}")
+        except OSError as error:
+            self._notice(f"old logs could not be dropped: {error}")
 
     # What others may hear.
 
-    def wait_for(self, run: str) -> asyncio.Future[str]:
-        """A future that gets the phase in which a live run ends."""
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._ends.setdefault(run, []).append(future)
-        return future
+    async def wait_for(self, run: str) -> str:
+        """The phase in which a live run ends, once it has ended.
+
+        Raises:
+            StoreUnavailable: leadership ended first.
+        """
+        if run not in self._ends:
+            self._ends[run] = asyncio.get_running_loop().create_future()
+        # Shielded, for others may wait for the same run.
+        return await asyncio.shield(self._ends[run])
 
     async def listen(self, after: int | None) -> AsyncIterator[StreamMessage]:
-        """Committed facts after a seq (None: from now on), as long as the caller wants them."""
-        queue: asyncio.Queue[StreamMessage | None] = asyncio.Queue(STREAM_BACKLOG)
-        self._readers.add(queue)
+        """Committed facts after a seq (None: from now on), as long as the caller wants them.
+
+        It ends when leadership does, and for a reader that falls too far behind: either may come back with
+        the seq of the last fact it got.
+
+        Raises:
+            StoreUnavailable: nothing is led, so that what another engine writes would be missed.
+        """
+        reader = _Reader()
+        self._readers.add(reader)
         try:
+            await self.decider.committed()
             seen = after
             if seen is not None:
                 while stored := await self.backend.read(after=seen, limit=500):
                     for each in stored:
                         yield message(facts.decode(each), each.seq)
                     seen = stored[-1].seq
-            while (told := await queue.get()) is not None:
+            while (told := await reader.next()) is not None:
                 if seen is None or told.seq > seen:
                     yield told
         finally:
-            self._readers.discard(queue)
+            self._readers.discard(reader)
 
-    def _tell(self, told: StreamMessage) -> None:
-        for queue in list(self._readers):
-            try:
-                queue.put_nowait(told)
-            except asyncio.QueueFull:
-                # Too slow: it is cut off, and may come back for what it missed with the seq it knows.
-                self._readers.discard(queue)
-                while not queue.empty():
-                    queue.get_nowait()
-                queue.put_nowait(None)
+    def _tell(self, told: StreamMessage, size: int) -> None:
+        for reader in list(self._readers):
+            if not reader.tell(told, size):
+                self._readers.discard(reader)
 
-    def _progressed(self, attempt: str, line: Mapping[str, Any]) -> None:
+    def progressed(self, attempt: str, line: Mapping[str, Any]) -> None:
+        """Remember what a running attempt last said of its progress."""
         self.progress[attempt] = dict(line)
-        while len(self.progress) > 1000:
+        while len(self.progress) > MOST_PROGRESS:
             self.progress.pop(next(iter(self.progress)))
 
     # Tokens of tasks.
@@ -371,7 +397,7 @@ class Engine:
             attempt = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
         except ValueError:
             return None
-        if not hmac.compare_digest(signature, self._sign(attempt)):
+        if not hmac.compare_digest(signature.encode(), self._sign(attempt).encode()):
             return None
         return attempt if self._decider is not None and attempt in self.state.attempts else None
 
@@ -383,21 +409,67 @@ class Engine:
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        task.add_done_callback(self._ended_beside)
+
+    def _ended_beside(self, task: asyncio.Task[Any]) -> None:
+        self._beside.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        # An end that was not recorded would hold its slots for ever: what fails here ends leadership, too.
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
+        else:
+            log.error("something failed while nothing was led", exc_info=error)
 
     def _notice(self, text: str) -> None:
         self.notices = [*self.notices[-19:], text]
 
     def _fail_waiters(self) -> None:
-        for futures in self._ends.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(StoreUnavailable("the engine stopped leading"))
-                    future.exception()
+        for future in self._ends.values():
+            future.set_exception(StoreUnavailable("the engine stopped leading"))
+            future.exception()  # looked at here: whoever waited may be gone
         self._ends.clear()
-        for queue in self._readers:
-            with suppress(asyncio.QueueFull):
-                queue.put_nowait(None)
+        for reader in self._readers:
+            reader.end()
+        self._readers.clear()
+
+
+class _Reader:
+    """What one reader of the stream has still to take; bounded, so that a slow one does not fill the memory."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[StreamMessage, int]] = deque()
+        self._bytes = 0
+        self._has_ended = False
+        self._arrived = asyncio.Event()
+
+    def tell(self, told: StreamMessage, size: int) -> bool:
+        """Add a message; False, and the end of it, for one that is too far behind to get it."""
+        if len(self._waiting) >= STREAM_BACKLOG or (self._waiting and self._bytes + size > STREAM_BACKLOG_BYTES):
+            self._waiting.clear()
+            self.end()
+            return False
+        self._waiting.append((told, size))
+        self._bytes += size
+        self._arrived.set()
+        return True
+
+    def end(self) -> None:
+        """Nothing comes after what waits."""
+        self._has_ended = True
+        self._arrived.set()
+
+    async def next(self) -> StreamMessage | None:
+        """The next message; None at the end."""
+        while not self._waiting:
+            if self._has_ended:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        told, size = self._waiting.popleft()
+        self._bytes -= size
+        return told
 
 
 def _fold_undisturbed(document: Document | None, tail: Sequence[AnyEvent | AnyDecision]) -> State:

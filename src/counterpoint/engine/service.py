@@ -243,7 +243,7 @@ class Service(Protocol):
         ...
 
     def stream(self, *, after: int | None = None) -> AsyncIterator[StreamMessage]:
-        """Committed facts from now on, or after a seq; a slow reader gets a gap, never blocks the engine."""
+        """Committed facts from now on, or after a seq; a slow reader is cut off, never blocks the engine."""
         ...
 
     async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:

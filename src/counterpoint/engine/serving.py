@@ -62,6 +62,7 @@ class EngineService:
     # Plans.
 
     async def declare(self, plan: Plan, *, by: str, commit: str = "", dry_run: bool = False) -> Declared:
+        await self.engine.decider.committed()  # "unchanged" must not be said against a plan that may be dropped
         declared = difference(self.plan, plan)
         if dry_run or not declared.changed:
             return declared
@@ -274,6 +275,7 @@ class EngineService:
                 )
             if isinstance(decision, PublishAsset):
                 break
+        await self.engine.decider.committed()
         return status.asset_status(self.engine.state.asset(read.asset, read.partition or ""))
 
     async def callback(self, attempt: str, *, headers: Mapping[str, str], body: bytes) -> None:
@@ -282,8 +284,8 @@ class EngineService:
         if name in self._messages:
             return
         try:
-            data = json.loads(body) if body else None
-        except ValueError as error:
+            data = msgspec.json.decode(body) if body else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Mistake(f"a JSON body was expected: {error}", code="wrong-type") from error
 
         def make(state: State, at: datetime, wall: datetime) -> e.AnyEvent | None:
@@ -300,12 +302,19 @@ class EngineService:
     async def report_attempt(self, attempt: str, line: Mapping[str, Any]) -> None:
         if attempt not in self.engine.state.attempts:
             raise NotFound(f"attempt {attempt} is not running")
-        if line.get("kind") == "checkpoint":
-            if not line.get("name"):
-                raise Mistake("a checkpoint needs a `name`", code="missing-key")
-            await self.engine.decider.submit(observe.checkpoint(attempt, line))
-        else:
-            self.engine.progress[attempt] = dict(line)
+        match line.get("kind"):
+            case "checkpoint":
+                if not line.get("name") or not isinstance(line["name"], str):
+                    raise Mistake("a checkpoint needs a `name`, as text", code="missing-key")
+                await self.engine.decider.submit(observe.checkpoint(attempt, line))
+            case "progress" | "metric":
+                self.engine.progressed(attempt, line)
+            case kind:
+                remedy = "asset versions go to the file that COUNTERPOINT_OUTPUT names"
+                raise Mistake(
+                    f"a line of kind checkpoint, progress or metric was expected, {kind!r} was found; {remedy}",
+                    code="wrong-type",
+                )
 
     def attempt_of(self, token: str) -> str | None:
         return self.engine.attempt_of(token)

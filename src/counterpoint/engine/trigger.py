@@ -19,6 +19,10 @@ from counterpoint.ports.store import EventRow
 #: Types under this prefix are ours; nobody can post them.
 RESERVED = "counterpoint."
 REQUIRED = ("specversion", "id", "source", "type")
+#: The extension attribute that names the run an event comes from.
+RUN = "counterpointrun"
+#: Attributes of every event that says nothing else.
+_DEFAULTS = {"datacontenttype": "application/json"}
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -99,7 +103,9 @@ def read(
         by_run=by_run,
         trace=str(event.get("traceparent") or ""),
     )
-    envelope = {**event, "time": event.get("time") or now.isoformat()} | _extensions(change)
+    # Which run emitted it is ours to say, and nobody else's.
+    given = {name: value for name, value in event.items() if name != RUN}
+    envelope = _DEFAULTS | given | {"time": event.get("time") or now.isoformat()} | _extensions(change)
     digest = hashlib.sha256(_encoder.encode({key: value for key, value in event.items() if key != "time"}))
     return Incoming(change=change, envelope=_encoder.encode(envelope), digest=digest.hexdigest())
 
@@ -118,7 +124,7 @@ def _time(text: Any, now: datetime) -> datetime:
 def row(change: Change, *, at: datetime, envelope: bytes | None = None, digest: str = "") -> EventRow:
     """A change as the events table keeps it."""
     if envelope is None:
-        envelope = _encoder.encode(as_event(change) | _extensions(change))
+        envelope = _encoder.encode(_DEFAULTS | as_event(change) | _extensions(change))
     return EventRow(
         number=change.number,
         source=change.source,
@@ -134,5 +140,5 @@ def row(change: Change, *, at: datetime, envelope: bytes | None = None, digest: 
 
 def _extensions(change: Change) -> dict[str, str]:
     """CloudEvents extension attributes that say which run caused a change, and its trace."""
-    named = {"counterpointrun": change.by_run, "traceparent": change.trace}
-    return {"datacontenttype": "application/json"} | {name: value for name, value in named.items() if value}
+    named = {RUN: change.by_run, "traceparent": change.trace}
+    return {name: value for name, value in named.items() if value}

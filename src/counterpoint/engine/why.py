@@ -33,7 +33,13 @@ async def explain(state: State, history: History, name: str, *, at: datetime) ->
     if name in state.plan.pipelines:
         live = [state.runs[run] for run in state.live.get(name, {})]
         chain = await causes(history, live[0]) if live else []
-        return _explanation(name, why_pipeline(state, state.plan.pipelines[name], at), chain)
+        why = why_pipeline(state, state.plan.pipelines[name], at)
+        dead = sum(item.pipeline == name for item in state.dead.values())
+        if dead:
+            items = "1 item" if dead == 1 else f"{dead} items"
+            told = f"It gave up on {items}: see `counterpoint dead-letters {name}`."
+            why = msgspec.structs.replace(why, lines=[*why.lines, told])
+        return _explanation(name, why, chain)
     if name in state.plan.assets:
         return _explanation(name, _why_asset(state, name, at), await _asset_causes(state, history, name))
     if name in state.plan.pools:
@@ -118,7 +124,9 @@ def _why_ended(run: Run) -> Why:
         waited, took = run.admitted - run.created, run.ended - run.admitted
         lines.append(f"It waited {format_duration(waited)} and took {format_duration(took)}.")
     for name, task in run.tasks.items():
-        if task.phase == "failed":
+        if task.failure == "cancelled":
+            lines.append(f"Task {name} was cancelled{': ' + task.detail if task.detail else ''}.")
+        elif task.phase == "failed":
             attempts = "1 attempt" if task.number == 1 else f"{task.number} attempts"
             lines.append(
                 f"Task {name} failed after {attempts}: {task.failure}{', ' + task.detail if task.detail else ''}."

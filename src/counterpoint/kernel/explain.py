@@ -18,7 +18,7 @@ from counterpoint.kernel.rules.batching import ready_at
 from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration, format_size
-from counterpoint.model.trigger import OnAsset, OnCheckpoint, OnEvent, OnState, Source
+from counterpoint.model.trigger import Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
 
 Figures = Mapping[str, Any]
 
@@ -61,6 +61,11 @@ def _failure(figures: Figures) -> str:
     return f"{text} ({figures['detail']})" if figures.get("detail") else text
 
 
+def _before_it(figures: Figures) -> str:
+    before = figures["failures"] - 1
+    return f", and {_count(before, 'run')} before it" if before else ""
+
+
 #: Code of a reason -> its sentence. Stable names: they stand in the journal.
 REASONS: Mapping[str, Callable[[Figures], str]] = {
     "admitted": lambda f: f"it fits, after {_length(f, 'waited_s')}",
@@ -73,7 +78,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "confirmation-timed-out": lambda f: "its subscribers did not confirm in time",
     "confirmed": lambda f: "its subscribers have confirmed",
     "failed": lambda f: f"{_failure(f)}, and one attempt is all it has",
-    "failed-run": lambda f: f"{f['run']} failed, time {f['failures']} in a row; rest for {_length(f, 'rest_s')}",
+    "failed-run": lambda f: f"{f['run']} failed{_before_it(f)}; rest for {_length(f, 'rest_s')}",
     "fits": lambda f: f"everything it needs is free, after {_length(f, 'waited_s')}",
     "given-up": lambda f: f"given up after {_count(f['failures'], 'failed run')}",
     "hop-limit": lambda f: f"the chain of triggers has {f['hops']} links: a loop",
@@ -254,7 +259,7 @@ def why_run(state: State, run: Run, at: datetime) -> Why:
             attempt = state.attempts[task.attempt]
             since = format_duration(at - attempt.started)
             if attempt.deferred:
-                lines.append(f"{attempt.attempt} waits for the world for {since}: {attempt.note or 'not yet'}.")
+                lines.append(f"{attempt.attempt} is not yet done after {since}: {attempt.note or 'not yet'}.")
                 if attempt.look_at:
                     moments.append(attempt.look_at)
             else:
@@ -392,9 +397,11 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
     missing = [group for number, group in enumerate(trigger.groups) if not lane.groups.get(number)]
     moment = ready_at(lane, trigger, state.plan.timezone)
     if missing:
-        wanted = ", ".join(" or ".join(describe(source) for source in group) for group in missing)
+        wanted = " and ".join(" or ".join(describe(source) for source in group) for group in missing)
         blocked = Blocker("item", wanted, "nothing of it has come yet")
-        return Why("pending", [f"{what} and waits for {wanted}."], [blocked], f"{wanted} comes", moment)
+        return Why(
+            "pending", [f"{what} and waits for {wanted}."], [blocked], f"something new of {wanted} comes", moment
+        )
     if moment is not None and moment > at:
         text = f"{what}; its batch closes at {_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
@@ -406,10 +413,11 @@ def _why_idle(state: State, pipeline: Pipeline) -> Why:
     when = min(ticks, default=None)
     if pipeline.trigger is None:
         return Why("idle", [f"{pipeline.name} runs only when somebody asks for it."], [], "somebody runs it")
-    wanted = ", ".join(describe(source) for source in pipeline.trigger.sources)
+    wanted = " or ".join(describe(source) for source in pipeline.trigger.sources)
     text = f"{pipeline.name} has nothing to do: nothing new of {wanted}"
     text += f"; next tick at {_clock(when)}." if when else "."
-    return Why("idle", [text], [], f"{wanted} comes", when)
+    ticks_only = all(isinstance(source, Cron | Every) for source in pipeline.trigger.sources)
+    return Why("idle", [text], [], "its clock ticks" if ticks_only else f"something new of {wanted} comes", when)
 
 
 def describe(source: Source) -> str:

@@ -85,9 +85,11 @@ def format_size(size_bytes: float) -> str:
 
     >>> format_size(1_500_000)
     '1.5 MB'
+    >>> format_size(999_900)
+    '1 MB'
     """
     for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
+        if size_bytes < 999.5:  # from there on three digits would show 1000 of a unit
             return f"{size_bytes:.3g} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.3g} TB"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def trace_of(traceparent: str) -> str:
@@ -17,8 +17,8 @@ def trace_of(traceparent: str) -> str:
 
     >>> trace_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     '0af7651916cd43dd8448eb211c80319c'
-    >>> trace_of("yes")
-    ''
+    >>> trace_of("yes"), trace_of(f"00-{'0' * 32}-b7ad6b7169203331-01")
+    ('', '')
     """
     match = _TRACEPARENT.fullmatch(traceparent)
     return match[1] if match else ""

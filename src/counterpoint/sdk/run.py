@@ -159,7 +159,11 @@ class Run:
         return json.loads(Path(path).read_text(encoding="utf-8")) if path else default
 
     def _write(self, kind: str, **fields: Any) -> None:
-        line = json.dumps({"kind": kind, **fields}) + "\n"
+        try:
+            line = json.dumps({"kind": kind, **fields}, allow_nan=False) + "\n"
+        except ValueError as error:
+            # Said here: a line that is no JSON would be skipped, and a version published without its metadata.
+            raise ValueError(f"a {kind} cannot be reported, NaN and infinity are no JSON: use None") from error
         with open(self._get("OUTPUT"), "ab", buffering=0) as output:  # noqa: PTH123 - one write, so never half a line
             output.write(line.encode())
 

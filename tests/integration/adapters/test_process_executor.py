@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -400,3 +401,24 @@ async def test_a_module_in_the_engines_folder_does_not_hide_ours(
     session = await bench.connect()
 
     assert (await session.run("a", "true")).succeeded
+
+
+async def test_what_cannot_be_written_down_does_not_run_on(bench: Bench) -> None:
+    session = await bench.connect()
+    await session.run("warm-up", "true")
+    # As a full disk: files can be made and take nothing.
+    unlimited = resource.prlimit(bench.host_pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(bench.host_pid, resource.RLIMIT_FSIZE, (0, unlimited[1]))
+    ended = await session.run("a", "sh", "-c", "sleep 100")
+    left = bench.children()
+    successor = await bench.connect(epoch=2)
+    resource.prlimit(bench.host_pid, resource.RLIMIT_FSIZE, unlimited)
+
+    unknown = await successor.executor.resolve([("a", successor.host, 0)])
+
+    assert (ended.succeeded, ended.failure) == (False, "error")
+    assert "cannot write to its spool" in ended.detail
+    assert left == []
+    # Its end could not be kept either: the engine that missed it must not place it for a second time.
+    assert not unknown
+    assert "not known" in (await successor.reports.loss_of("a")).detail

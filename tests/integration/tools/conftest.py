@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from counterpoint.adapters.executors.process.output import Output
 from counterpoint.adapters.tools import standard_tools
 from counterpoint.model.pipeline import Secret, Task
 from counterpoint.ports.executor import Ended, Invocation
@@ -64,8 +65,10 @@ def _carried_out(
             patch.setenv(name, secrets[value.name] if isinstance(value, Secret) else value)
         module, _, function = invocation.function.partition(":")
         getattr(importlib.import_module(module), function)(**invocation.arguments)
-    lines = tuple(json.loads(line) for line in output.read_text().splitlines())
-    return Ended(attempt="daily#1/load/1", look=0, succeeded=True, lines=lines)
+    read = Output(str(output), None)
+    list(read.read(at_end=True))
+    lines = tuple(json.loads(line) for line in read.lines)
+    return Ended(attempt="daily#1/load/1", look=0, succeeded=True, lines=lines, bad_lines=tuple(read.bad))
 
 
 class Server:
@@ -106,9 +109,8 @@ def server() -> Iterator[Server]:
             status, more, content = served.answer(self.command, self.path, headers, body)
             payload = content.encode() if isinstance(content, str) else json.dumps(content).encode()
             self.send_response(status)
-            self.send_header("content-type", "text/plain" if isinstance(content, str) else "application/json")
-            self.send_header("content-length", str(len(payload)))
-            for name, value in more.items():
+            kind = "text/plain" if isinstance(content, str) else "application/json"
+            for name, value in {"content-type": kind, "content-length": str(len(payload)), **more}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(payload)

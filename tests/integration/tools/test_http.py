@@ -37,6 +37,27 @@ def test_one_request_is_done_with_what_was_answered(perform: Any, server: Any) -
     assert (headers["content-type"], json.loads(body)) == ("application/json", {"all": True})
 
 
+@pytest.mark.parametrize(("path", "header"), [("/a b", "canary"), ("/", "canary\n")])
+def test_what_cannot_be_sent_is_a_failure_and_not_waited_for(
+    perform: Any, server: Any, path: str, header: str
+) -> None:
+    node = {"url": f"{server.url}{path}", "headers": {"note": {"secret": "KEY"}}}
+
+    asked = perform("http", node, secrets={"KEY": header})
+    waited = perform("wait", {"http": node}, secrets={"KEY": header})
+
+    for answer in (asked, waited):
+        assert (answer.state, answer.failure) == ("failed", "error")
+        assert "cannot be sent" in answer.detail
+        assert "canary" not in answer.detail
+
+
+def test_a_character_set_that_nobody_knows_fails_nothing(perform: Any, server: Any) -> None:
+    server.on("GET", "/x", (200, "fine"), headers={"content-type": "text/plain; charset=utf8mb4"})
+
+    assert perform("http", f"{server.url}/x").state == "done"
+
+
 @pytest.mark.parametrize("status", [404, 302])
 def test_a_status_that_was_not_expected_is_a_failure(perform: Any, server: Any, status: int) -> None:
     server.on("GET", "/x?key=abc", (status, {"error": "no"}), headers={"location": f"{server.url}/y"})

@@ -15,6 +15,9 @@ _number = count(1)
 class SqlTools:
     """What holds on each database; tests use tables of their own, as those on PostgreSQL share one."""
 
+    #: A number that JSON does not have.
+    no_json = "cast('nan' as double precision)"
+
     @pytest.fixture
     def table(self) -> str:
         return f"orders_{next(_number)}"
@@ -114,6 +117,22 @@ class SqlTools:
         assert warned.state == "done"
         assert warned.verdicts[0]["passed"] is False
 
+    @pytest.mark.usefixtures("orders")
+    def test_a_gate_stays_shut_for_a_number_that_json_does_not_have(self, perform: Any, database: str) -> None:
+        answer = perform("check", {"sql": f"select {self.no_json}", "database": database, "expect": "= 10"})
+        row = perform("sql", {"sql": f"select {self.no_json} as x", "database": database, "fetch": True})
+
+        assert (answer.state, answer.failure) == ("failed", "check")
+        assert answer.verdicts[0]["found"] == row.result["x"] in ("nan", "inf")
+
+    @pytest.mark.usefixtures("orders")
+    def test_a_gate_stays_shut_for_a_text_of_any_length(self, perform: Any, database: str) -> None:
+        long = f"select '{'x' * 2_000_000}'"
+
+        answer = perform("check", {"sql": long, "database": database, "expect": "= ok", "name": "long"})
+
+        assert (answer.state, answer.verdicts[0]["found"]) == ("failed", "x" * 1000)
+
     def test_a_gate_looks_at_rows_columns_and_ranges(self, perform: Any, database: str, orders: str) -> None:
         node = {
             "table": orders,
@@ -194,6 +213,8 @@ class TestDuckDB(SqlTools):
 
 
 class TestSQLite(SqlTools):
+    no_json = "9e999"
+
     @pytest.fixture
     def database(self) -> str:
         return "shop.sqlite"
@@ -203,6 +224,14 @@ class TestPostgres(SqlTools):
     @pytest.fixture
     def database(self, postgres_server: str) -> str:
         return postgres_server
+
+    def test_a_function_is_called_for_each_row(self, perform: Any, database: str, table: str) -> None:
+        sql = f"create sequence {table}_seq; select nextval('{table}_seq') from generate_series(1, 5)"
+        perform("sql", {"sql": sql, "database": database})
+
+        node = {"sql": f"select last_value as n from {table}_seq", "database": database, "fetch": True}
+
+        assert perform("sql", node).result == {"n": 5}
 
 
 @pytest.mark.parametrize("address", ["none.duckdb", "none.sqlite", "postgresql://u:pw-canary@127.0.0.1:9/x"])

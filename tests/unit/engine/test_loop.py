@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
 
-from counterpoint.engine import facts
-from counterpoint.errors import StoreUnavailable
+from counterpoint.engine import facts, loop
+from counterpoint.errors import HostUnreachable, StoreUnavailable
 from counterpoint.kernel.evolve import fold
+from counterpoint.ports.store import EventRow
 from counterpoint.testing.faults import ScriptedExecutor
 from counterpoint.testing.rig import SCORE, Running, event, plan
 
@@ -206,3 +207,148 @@ async def test_a_stop_that_did_not_arrive_is_said_again_after_a_take_over(start:
     second = await start(first.store.journal, executor).ready()
 
     await second.until(lambda: executor.stopped == ["manual#1/run/1"])
+
+
+async def test_a_plan_whose_declaration_was_not_committed_is_declared_again(start: Start) -> None:
+    running = start()
+    running.store.fails = "before"
+
+    await running.ready()
+
+    assert running.engine.state.digest == plan().digest
+
+
+async def test_a_store_that_fails_while_a_task_is_prepared_does_not_fail_the_task(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await start(executor=ScriptedExecutor()).ready()
+    first.executor.drops = True
+    await first.service.accept([event()], by="test")
+    await first.crash()
+    second = start(first.store.journal)
+    failures = [StoreUnavailable("the server restarts")]
+    read = second.store.events
+
+    async def fail_once(numbers: Sequence[int]) -> Sequence[EventRow]:
+        if failures:
+            raise failures.pop()
+        return await read(numbers)
+
+    monkeypatch.setattr(second.store, "events", fail_once)
+
+    await second.until(lambda: attempts(second))
+
+    assert attempts(second) == ["ingest#1/run/1"]
+    assert b'"sku":"s1"' in second.executor.placed[0].events
+
+
+async def test_a_tool_that_breaks_fails_its_task_and_not_the_engine(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start().ready()
+
+    def breaks(*_: object) -> None:
+        raise AttributeError("a bug in a tool")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(running.engine.tools["command"]), "prepare", breaks)
+        run = await running.service.run("manual", by="test")
+        assert await running.service.wait_for_run(run) == "failed"
+
+    await running.service.run("manual", by="test")
+    await running.until(lambda: attempts(running) == ["manual#2/run/1"])
+
+
+async def test_what_fails_beside_the_loop_is_not_swallowed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await start().ready()
+
+    async def breaks(attempt: str, look: int) -> None:
+        raise RuntimeError("a bug in an executor")
+
+    monkeypatch.setattr(running.executor, "acknowledge", breaks)
+    await running.service.run("manual", by="test")
+    await running.until(lambda: attempts(running))
+    running.executor.end("manual#1/run/1")
+
+    with pytest.raises(RuntimeError, match="a bug in an executor"):
+        await asyncio.wait_for(running.task, 5)
+
+
+async def test_a_host_that_does_not_answer_beside_the_loop_is_taken_over_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start().ready()
+    acknowledge, failures = running.executor.acknowledge, [HostUnreachable("it does not answer")]
+
+    async def fail_once(attempt: str, look: int) -> None:
+        if failures:
+            raise failures.pop()
+        await acknowledge(attempt, look)
+
+    monkeypatch.setattr(running.executor, "acknowledge", fail_once)
+    await running.service.run("manual", by="test")
+    await running.until(lambda: attempts(running))
+    running.executor.end("manual#1/run/1")
+
+    await running.until(lambda: len(running.executor.epochs) == 2 and running.engine.ready)
+    assert running.engine.state.runs == {}
+
+
+async def test_who_stands_by_can_be_stopped(start: Start) -> None:
+    leader = await start().ready()
+    other = start(leader.store.journal)
+    await asyncio.sleep(0)
+
+    await other.engine.stop()
+
+    await asyncio.wait_for(other.task, 5)
+    assert leader.engine.ready
+
+
+async def test_the_same_trouble_is_told_again_when_it_comes_again(start: Start) -> None:
+    running = await start().ready()
+    for _ in range(2):
+        running.store.fails = "before"
+        with pytest.raises(StoreUnavailable):
+            await running.service.run("manual", by="test")
+        await running.until(lambda: running.engine.ready)
+        await running.service.run("manual", by="test")
+
+    assert len(running.engine.notices) == 2
+
+
+async def test_a_slow_reader_of_large_facts_is_cut_off_by_their_bytes(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STREAM_BACKLOG_BYTES", 10_000)
+    reading = running.service.stream()
+    first = asyncio.ensure_future(anext(reading))
+    await asyncio.sleep(0)
+
+    for number in range(20):
+        await running.service.accept([event(number, data={"sku": "x" * 2_000})], by="test")
+
+    seen = (await first).seq
+    rest = [message.seq async for message in reading]
+    assert len(rest) < 20, "it ends, instead of holding all of them"
+    again = running.service.stream(after=seen)
+    assert (await anext(again)).seq == seen + 1
+
+
+async def test_those_who_wait_for_one_run_do_not_disturb_each_other(running: Running) -> None:
+    run = await running.service.run("manual", by="test")
+    gone, stays = (asyncio.create_task(running.service.wait_for_run(run)) for _ in range(2))
+    await running.until(lambda: attempts(running))
+    gone.cancel()
+
+    running.executor.end(f"{run}/run/1")
+
+    assert await asyncio.wait_for(stays, 5) == "succeeded"
+
+
+async def test_nobody_watches_an_engine_that_does_not_lead(start: Start) -> None:
+    leader = await start().ready()
+    other = start(leader.store.journal)
+
+    with pytest.raises(StoreUnavailable):
+        await anext(other.service.stream(after=0))

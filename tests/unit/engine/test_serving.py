@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
+from counterpoint.engine import loop
 from counterpoint.errors import Conflict, Mistake, NotFound
 from counterpoint.model import webhook
 from counterpoint.testing.rig import SCORE, Running, event, plan
@@ -129,6 +131,8 @@ async def test_dead_letters_are_replayed_to_their_subscriber(running: Running) -
     await running.service.wait_for_run("ingest#1")
     assert [item.number for item in running.engine.state.dead.values()] == [1]
 
+    why = await running.service.explain("ingest")
+    assert why.lines[-1] == "It gave up on 1 item: see `counterpoint dead-letters ingest`."
     assert await running.service.replay("ingest", by="test", dead=True) == 1
 
     assert running.engine.state.dead == {}
@@ -191,3 +195,65 @@ async def test_why_tells_what_led_to_a_run_that_has_ended(running: Running) -> N
     assert explained.state == "succeeded"
     whats = [cause["what"] for cause in explained.causes]
     assert whats == ["ingest#1 published orders version 1", "order.placed e1 from /shop"]
+
+
+@pytest.mark.parametrize("token", ["", ".", "cpt_", "cpt_YQ.é", "cpt_é.x", "cpt_/w.x", "cpt_YQ"])
+async def test_a_token_that_is_none_belongs_to_no_attempt(running: Running, token: str) -> None:
+    assert running.service.attempt_of(token) is None
+
+
+async def test_an_event_is_kept_as_it_came_but_for_what_is_ours_to_say(running: Running) -> None:
+    given = event(datacontenttype="application/json; charset=utf-8", comexample="x", counterpointrun="ingest#9")
+
+    assert await statuses(running, given) == [202]
+
+    (row,) = await running.store.events([1])
+    kept = msgspec.json.decode(row.envelope)
+    assert kept["datacontenttype"] == "application/json; charset=utf-8"
+    assert kept["comexample"] == "x"
+    assert "counterpointrun" not in kept
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ({"kind": "asset", "asset": "orders"}, "wrong-type"),
+        ({}, "wrong-type"),
+        ({"kind": "checkpoint"}, "missing-key"),
+        ({"kind": "checkpoint", "name": 7}, "missing-key"),
+    ],
+)
+async def test_a_line_that_cannot_be_taken_over_http_is_refused(
+    running: Running, line: dict[str, object], code: str
+) -> None:
+    await running.service.run("manual", by="test")
+
+    with pytest.raises(Mistake) as refused:
+        await running.service.report_attempt("manual#1/run/1", line)
+
+    assert refused.value.code == code
+
+
+async def test_progress_over_http_is_remembered_for_so_many_attempts_only(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MOST_PROGRESS", 1)
+    for number in (1, 2):
+        await running.service.run("manual", by="test")
+        await running.until(lambda number=number: len(running.executor.placed) == number)
+        await running.service.report_attempt(f"manual#{number}/run/1", {"kind": "progress", "fraction": 0.5})
+        running.executor.end(f"manual#{number}/run/1")
+
+    assert list(running.engine.progress) == ["manual#2/run/1"]
+
+
+@pytest.mark.parametrize("body", [b"{", rb'{"a": "\ud800"}', b"[" * 5_000])
+async def test_a_call_back_that_is_no_json_is_refused_and_disturbs_nothing(running: Running, body: bytes) -> None:
+    await running.service.run("manual", by="test")
+    secret = webhook.derive_secret(b"secret", "manual#1/run/1")
+    headers = webhook.sign(secret, message="m1", at=running.engine.clock.wall(), body=body)
+
+    with pytest.raises(Mistake, match="JSON"):
+        await running.service.callback("manual#1/run/1", headers=headers, body=body)
+
+    assert running.engine.ready

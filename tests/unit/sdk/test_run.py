@@ -134,3 +134,11 @@ def test_the_sdk_needs_nothing_but_the_standard_library() -> None:
 
     assert "counterpoint.kernel" not in loaded
     assert "counterpoint.model" not in loaded
+
+
+def test_what_is_no_json_is_refused_where_it_is_reported(lines: Lines) -> None:
+    with pytest.raises(ValueError, match="a metric cannot be reported, NaN and infinity are no JSON: use None"):
+        current().metric("loss", float("nan"))
+
+    current().publish("raw.orders")
+    assert [line["kind"] for line in lines()] == ["asset"]

@@ -82,7 +82,8 @@ ENDED_ITEMS = ("done", "skipped")
 DROPPABLE: Mapping[str, str] = {
     "runs": "ended_at < {before}",
     "attempts": "ended_at < {before} AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run = attempts.run)",
-    "items": f"at < {{before}} AND state IN {ENDED_ITEMS}",
+    # IS TRUE keeps SQLite from walking the index of states, in which nearly all items have ended.
+    "items": f"at < {{before}} AND (state IN {ENDED_ITEMS}) IS TRUE",
     "events": "accepted_at < {before} AND NOT EXISTS (SELECT 1 FROM items"
     f" WHERE items.change = events.number AND items.state NOT IN {ENDED_ITEMS})",
     "versions": "at < {before} AND EXISTS (SELECT 1 FROM versions AS newer"

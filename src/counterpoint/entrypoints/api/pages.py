@@ -14,6 +14,8 @@ Kind = TypeVar("Kind")
 
 #: Rows of one page, at most.
 LONGEST = 500
+#: A number of something that is counted; a store cannot even be asked for a larger one.
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Page(Struct, Generic[Kind], kw_only=True):
@@ -26,7 +28,7 @@ class Page(Struct, Generic[Kind], kw_only=True):
 class Paging(Struct, kw_only=True):
     """Which part of a list is wanted."""
 
-    cursor: Annotated[int, Meta(description="`next` of the page before")] | None = None
+    cursor: Annotated[Number, Meta(description="`next` of the page before")] | None = None
     limit: Annotated[int, Meta(ge=1, le=LONGEST, description="rows at most")] = 50
 
 

@@ -8,12 +8,14 @@ the answer is written as JSON. `openapi.py` reads the same annotations.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Struct
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import CONVERTOR_TYPES, Convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,6 +28,13 @@ from counterpoint.entrypoints.api.settings import ApiSettings
 from counterpoint.errors import Mistake
 
 Handler = Callable[..., Awaitable[Any]]
+
+#: Levels of arrays and objects in a body, at most: who reads it later, deeper in its own stack, must be able to.
+DEEPEST = 100
+
+_BRACKET = re.compile(rb"[\[\]{}]")
+#: A JSON text; one that is not closed goes to the end, so that the search stays linear.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class Call(Struct, frozen=True):
@@ -136,7 +145,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """A request's body.
 
     Raises:
-        Mistake: it is larger than `limit`; the rest is not read.
+        Mistake: it is larger than `limit`, and the rest is not read; or it is nested too deeply.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
@@ -146,7 +155,18 @@ async def read_body(request: Request, limit: int) -> bytes:
         body += chunk
         if len(body) > limit:
             raise _too_large(limit)
+    if body.count(b"[") + body.count(b"{") > DEEPEST and await run_in_threadpool(_is_too_deep, body):
+        raise Mistake(f"JSON of at most {DEEPEST} levels was expected", code="bad-json")
     return bytes(body)
+
+
+def _is_too_deep(body: bytearray) -> bool:
+    depth = 0
+    for mark in _BRACKET.finditer(_TEXT.sub(b"", body)):
+        depth += 1 if mark[0] in b"[{" else -1
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _too_large(limit: int) -> Mistake:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from msgspec import Struct
+
+from counterpoint.errors import Mistake
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True):
@@ -20,3 +24,11 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     body_max_bytes: int = 16 * 2**20
     ping_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            try:
+                urlsplit(f"//{name}").port  # noqa: B018 - it is read to be checked
+            except ValueError:
+                text = f"a host name, or HOST:PORT, was expected, {name!r} was found"
+                raise Mistake(text, code="bad-address") from None

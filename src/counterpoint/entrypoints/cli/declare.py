@@ -137,7 +137,7 @@ def apply(
     if not declared["changed"]:
         out.say("nothing changes: the server has this plan already")
     elif dry_run:
-        out.say(_dim("nothing was declared yet; without --dry-run it is"))
+        out.say(_dim("nothing is declared yet; the same without --dry-run declares it"))
     else:
         out.say(out.state("succeeded", f"plan {declared['digest'][:8]} is in force"))
 

@@ -263,6 +263,8 @@ def _pipelines(pipelines: list[dict[str, Any]], now: datetime | None, out: Outpu
 
     header = ("PIPELINE", "STATE", "PENDING", "LAST RUN", "NEXT")
     rows = [_pipeline(row, now, out) for row in pipelines]
+    if not out.fits(out.grid(header, rows)):
+        rows = [_pipeline(row, now, out, brief=True) for row in pipelines]
     reasons = [row["because"].removeprefix(f"{row['name']} ").removesuffix(".") for row in pipelines]
     narrow = out.grid(header, rows)
     if out.console.width - out.console.measure(narrow).maximum >= _REASON_MIN:
@@ -276,7 +278,10 @@ def _pipelines(pipelines: list[dict[str, Any]], now: datetime | None, out: Outpu
     return [narrow, *([Text()] if below else []), *below]
 
 
-def _pipeline(row: dict[str, Any], now: datetime | None, out: Output) -> tuple[str | Text, ...]:
+def _pipeline(
+    row: dict[str, Any], now: datetime | None, out: Output, *, brief: bool = False
+) -> tuple[str | Text, ...]:
+    """A row of the table; a brief one names the last run by its number, for its pipeline stands on the left."""
     from rich.text import Text
 
     pending = Text()
@@ -288,7 +293,7 @@ def _pipeline(row: dict[str, Any], now: datetime | None, out: Output) -> tuple[s
         pending.append(f"{', ' if row['pending'] else ''}{row['dead']} dead", "red")
     last = Text()
     if row["last_run"]:
-        last.append_text(out.state(row["last_phase"], row["last_run"]))
+        last.append_text(out.state(row["last_phase"], row["last_run"].removeprefix(row["name"] if brief else "")))
         if not out.console.is_terminal:
             last.append(f" {row['last_phase']}")
         last.append(f" {ago(row['last_ended_at'], now)}", DIM)

@@ -130,6 +130,13 @@ class Output:
             table.add_row(*(row[place] for place in used))
         return table
 
+    def fits(self, what: RenderableType) -> bool:
+        """Whether it can be printed without cutting or wrapping anything."""
+        from rich.measure import Measurement
+
+        unbounded = self.console.options.update(width=10_000)
+        return Measurement.get(self.console, unbounded, what).maximum <= self.console.width
+
     def state(self, state: str, text: str | None = None) -> Text:
         """A state in its colour, with its symbol on a terminal."""
         from rich.text import Text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from counterpoint.entrypoints.cli.client import Client, name_path, run_path
+from counterpoint.entrypoints.cli.client import Client, Refused, name_path, run_path
 from counterpoint.entrypoints.cli.location import find_running
 from counterpoint.entrypoints.cli.options import (
     client_for,
@@ -136,16 +136,28 @@ def _tell_failure(client: Client, report: dict[str, Any], out: Output) -> None:
     attempts = client.get("attempts", run=report["run"], limit=100)["rows"]
     failed = next((attempt for attempt in attempts if attempt["phase"] not in ("succeeded", "running")), None)
     if failed is not None:
-        pieces = client.text(f"{run_path(report['run'])}/logs", task=failed["task"], attempt=failed["number"])
-        lines = b"".join(pieces).decode(errors="replace").splitlines()[-_LOG_LINES:]
+        lines = _last_lines(client, failed)
         if lines:
             out.say()
             out.say(Text(f"the last lines of {failed['attempt']}:", DIM))
-        for line in lines:
-            out.say(Text("│ ", "red"), line)
-    out.say()
-    out.say(f"`counterpoint logs {report['run']}` shows all of it,")
+            for line in lines:
+                out.say(Text("│ ", "red"), line)
+        out.say()
+        if lines:
+            out.say(f"`counterpoint logs {report['run']}` shows all of it,")
     out.say(f"`counterpoint retry {report['run']}` goes on from what failed")
+
+
+def _last_lines(client: Client, attempt: dict[str, Any]) -> list[str]:
+    """The end of an attempt's log; nothing where it has none, because it could not even be started."""
+    path = f"{run_path(attempt['run'])}/logs"
+    try:
+        pieces = b"".join(client.text(path, task=attempt["task"], attempt=attempt["number"]))
+    except Refused as refusal:
+        if refusal.code == "gone":
+            return []
+        raise
+    return pieces.decode(errors="replace").splitlines()[-_LOG_LINES:]
 
 
 def _params(pairs: tuple[str, ...]) -> dict[str, Any]:

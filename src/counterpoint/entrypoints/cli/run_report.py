@@ -80,11 +80,16 @@ def render(report: dict[str, Any], out: Output) -> RenderableType:
 
     if report["attempts"]:
         parts += [Text(), _attempts(report["attempts"], out)]
-    left = [name for name, task in document.get("tasks", {}).items() if not task.get("number")]
-    if left:
-        parts.append(fact("not begun", ", ".join(left)))
+    for word, skipped in (("left out", True), ("not begun", False)):
+        names = [
+            name
+            for name, task in document.get("tasks", {}).items()
+            if not task.get("number") and (task.get("phase") == "skipped") is skipped
+        ]
+        if names:
+            parts.append(fact(word, ", ".join(names)))
     if why["frees"] and report["phase"] in ENDED:
-        parts += [Text(), Text(f"  {why['frees']}", DIM)]
+        parts += [Text(), out.hung([("  ", ""), (why["frees"], DIM)])]
     return Group(*parts)
 
 
@@ -114,6 +119,10 @@ def _attempts(attempts: list[dict[str, Any]], out: Output) -> RenderableType:
     rows = []
     for attempt in attempts:
         told = attempt["document"] | attempt["document"].get("end", {})
+        # What it said while it was not yet done tells nothing once it is.
+        note = "" if attempt["ended_at"] else told.get("note", "")
+        # The signal that ends what was cancelled is no failure.
+        failure = "" if attempt["phase"] == "cancelled" else told.get("failure", "")
         rows.append(
             (
                 f"  {attempt['task']}",
@@ -121,7 +130,7 @@ def _attempts(attempts: list[dict[str, Any]], out: Output) -> RenderableType:
                 out.state(attempt["phase"]),
                 clock(attempt["started_at"]),
                 took(attempt["started_at"], attempt["ended_at"]),
-                told.get("detail") or told.get("failure") or told.get("note") or "",
+                told.get("detail") or failure or note,
             )
         )
     return out.grid(("  TASK", "TRY", "PHASE", "STARTED (UTC)", "TOOK", "DETAIL"), rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.adapters.stores.schema import DROPPABLE
 from counterpoint.adapters.stores.sqlite import SqliteStore
 from counterpoint.errors import Conflict, StoreError, StoreUnavailable
 from counterpoint.ports.store import Snapshot, StoredFact, Transaction
@@ -163,3 +164,14 @@ async def test_many_may_open_a_new_store_at_once(tmp_path: Path) -> None:
         assert [list(facts) for facts in found] == [[]] * len(stores)
         for store in stores:
             await store.close()
+
+
+@pytest.mark.parametrize("table", DROPPABLE)
+async def test_what_retention_drops_is_found_by_its_age(store: SqliteStore, table: str) -> None:
+    await store.lead()
+    with sqlite3.connect(store.path) as connection:
+        question = f"EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {DROPPABLE[table].format(before=0)}"
+        plan = [step[3] for step in connection.execute(question)]
+    connection.close()
+
+    assert "_at (" in plan[0], plan

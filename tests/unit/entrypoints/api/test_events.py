@@ -151,3 +151,20 @@ async def test_dead_letters_are_dropped_by_number(client: Any, service: Any) -> 
 
     assert answer.json() == {"count": 2}
     assert service.calls == [("discard", {"items": [4, 5], "by": "api", "reason": "test data"})]
+
+
+async def test_a_quoted_header_is_unquoted_before_it_is_decoded(client: Any, service: Any) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order.placed"}
+
+    await client.post("/api/v1/events", headers={**headers, "ce-subject": r'"a \"b\" %C3%BC"', "ce-data": "no"})
+
+    assert service.calls[0][1]["events"] == [
+        {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "subject": 'a "b" ü'}
+    ]
+
+
+async def test_a_batch_of_too_many_is_refused(client: Any, service: Any) -> None:
+    answer = await client.post("/api/v1/events", content=b"[" + b"{}," * 10_000 + b"{}]", headers=BATCH)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert service.calls == []

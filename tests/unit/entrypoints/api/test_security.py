@@ -11,6 +11,7 @@ from counterpoint.entrypoints.api.settings import ApiSettings
 from counterpoint.errors import Conflict, Mistake
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed"}
+JSON = "application/json"
 OWN = "load#4/load/1"
 
 
@@ -281,3 +282,47 @@ def test_a_port_that_is_taken_is_said() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="is taken"):
         Listener("127.0.0.1", taken.getsockname()[1], ApiSettings())
+
+
+async def test_a_body_without_a_type_is_refused_however_it_is_sent(client: Any, service: Any) -> None:
+    async def in_chunks() -> Any:
+        yield b'{"total": 3}'
+
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order.placed"}
+
+    answer = await client.post("/api/v1/events", content=in_chunks(), headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "media-type")
+
+
+@pytest.mark.parametrize(("levels", "status"), [(99, 202), (101, 400), (100_000, 400)])
+async def test_what_is_nested_too_deeply_is_refused(client: Any, levels: int, status: int) -> None:
+    text = b'"[[ \\" {{' + b"[" * 200 + b'"'  # brackets in a text are none
+    body = b'{"params": {"a": ' + b"[" * (levels - 2) + text + b"]" * (levels - 2) + b"}}"
+
+    answer = await client.post("/api/v1/pipelines/load/run", content=body, headers={"Content-Type": JSON})
+
+    assert answer.status_code == status
+
+
+async def test_the_search_for_nesting_is_linear_in_a_text_that_does_not_end(client: Any) -> None:
+    body = b"[" * 101 + b'"' + b'\\"' * 500_000
+
+    answer = await client.post("/api/v1/pipelines/load/run", content=body, headers={"Content-Type": JSON})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-json")
+
+
+@pytest.mark.parametrize(
+    "path", ["events?cursor=", "items?change=", "journal?cursor=", "runs?cursor=", "stream?after=", "events/"]
+)
+async def test_a_number_that_no_store_can_be_asked_for_is_refused(client: Any, path: str) -> None:
+    answer = await client.get(f"/api/v1/{path}{2**63}")
+
+    assert answer.status_code in (400, 404)
+
+
+@pytest.mark.parametrize("name", ["host:port", "host:99999"])
+def test_a_name_that_is_none_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(Mistake, match="HOST:PORT"):
+        ApiSettings(names=(name,))

@@ -103,7 +103,7 @@ def test_a_dry_run_shows_the_difference_only(typed: Any, server: Any, service: A
     done = typed("apply", "--dry-run")
 
     assert "+ pipeline load" in done.out
-    assert "nothing was declared yet" in done.out
+    assert "nothing is declared yet" in done.out
     assert service.calls[0][1]["dry_run"] is True
 
 

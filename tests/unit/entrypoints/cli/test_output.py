@@ -67,6 +67,23 @@ async def test_reasons_stand_below_the_table_where_there_is_no_room_beside_it(
     assert any("BECAUSE" in line for line in beside)
 
 
+async def test_where_there_is_little_room_the_last_run_is_named_by_its_number(
+    service: Any, on_terminal: Any
+) -> None:
+    found = await a_status(service)
+    long = "reconcile-customer-accounts"
+    found["pipelines"][0] |= {"name": long, "last_run": f"{long}#3"}
+    narrow, wide = on_terminal(80), on_terminal(160)
+
+    below = "\n".join(drawn(narrow, look._status(found, narrow)))
+    beside = "\n".join(drawn(wide, look._status(found, wide)))
+
+    assert f"{long}#3" in beside
+    assert f"{long}#3" not in below
+    assert "✓ #3 5m ago" in below
+    assert "…" not in below
+
+
 def test_a_long_line_is_wrapped_below_itself(on_terminal: Any) -> None:
     lines = drawn(on_terminal(60), on_terminal(60).hung([("  waits for ", ""), (LONG, "")]))
 

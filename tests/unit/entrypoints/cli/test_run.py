@@ -69,6 +69,33 @@ def test_a_run_that_failed_ends_with_1_and_the_last_lines_of_its_log(
     assert "counterpoint retry load#1" in done.out
 
 
+def test_a_run_whose_task_could_not_be_started_ends_with_1_and_names_no_log(
+    typed: Any, server: Any, service: Any, play: Any, make_run: Any, tmp_path: Path
+) -> None:
+    play("failed")
+    service.log_paths = [("load#1/load/1", str(tmp_path / "never-written"))]
+    created = make_run(1).created_at
+    service.history.rows["attempts"].append(
+        AttemptRow(
+            attempt="load#1/load/1",
+            run="load#1",
+            task="load",
+            number=1,
+            phase="failed",
+            started_at=created,
+            ended_at=created,
+            document=b"{}",
+        )
+    )
+
+    done = typed("run", "load")
+
+    assert done.code == 1
+    assert "counterpoint logs" not in done.out
+    assert "`counterpoint retry load#1` goes on from what failed" in done.out
+    assert "log" not in done.err
+
+
 def test_without_waiting_it_returns_when_it_is_accepted(typed: Any, server: Any) -> None:
     assert json.loads(typed("run", "load", "--no-wait", "--json").out) == {"run": "load#1"}
 

@@ -170,7 +170,12 @@ class Attempts:
         self._by_pid[process.pid] = attempt
         self._close_log(attempt)
         found = processes.look_up(process.pid)
-        attempt.entry.claim(f"claim 1 {process.pid} {found.started if found else 0} {self._boot}")
+        try:
+            attempt.entry.claim(f"claim 1 {process.pid} {found.started if found else 0} {self._boot}")
+        except OSError as error:
+            # A host after this one would not find it, so it must not run.
+            attempt.detail = f"the worker host cannot write to its spool: {error.strerror}"
+            self._signal(attempt, signal.SIGKILL)
 
     def _prepare(self, attempt: _Attempt, message: dict[str, Any]) -> dict[str, str]:
         """Write what the task reads; its environment."""
@@ -411,7 +416,7 @@ class Attempts:
             return "", ""
         if attempt.limit and attempt.limit.exceeded():
             return "out-of-memory", f"it used more than its limit of {attempt.limit.size_bytes / 1e6:.0f} MB"
-        if not attempt.has_ended:
+        if attempt.detail:
             return "signal" if attempt.is_killed else "error", attempt.detail
         if status is None:
             return "error", "its warm process was killed at the same moment: how it ended is not known"

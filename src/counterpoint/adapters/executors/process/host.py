@@ -169,11 +169,10 @@ class Host:
             if self._attempts.running(attempt, look) or (attempt, look) in self._recovery:
                 continue
             entry = self._spool.find(attempt, look)
-            end = entry.end() if entry else None
-            if end:
-                self._send(end)
-            else:
+            if entry is None:
                 unknown.append([attempt, look])
+            else:
+                self._send(entry.end() or _end_not_kept(attempt, look))
         self._send(encode({"type": "resolved", "request": message["request"], "unknown": unknown}))
 
     def _send(self, line: bytes) -> None:
@@ -217,6 +216,12 @@ class Host:
             self._idle = None
         elif is_idle and not self._idle:
             self._idle = self._loop.later(self._idle_s, self._loop.stop)
+
+
+def _end_not_kept(attempt: str, look: int) -> bytes:
+    """What is said of an attempt that has ended while the disk was full, to an engine that was not there."""
+    detail = "how it ended is not known: the worker host could not write to its spool"
+    return encode({"type": "lost", "attempt": attempt, "look": look, "detail": detail})
 
 
 def _open_secrets(source: str, environ: dict[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -18,9 +19,12 @@ class Mask:
     """Replaces secret values and their usual encodings by `***`."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret.encode())}
+        forms = {form for secret in secrets for form in _forms(os.fsencode(secret))}
         # Longest first: a value that contains another one must not leave its rest behind.
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        self._by_first: dict[int, list[bytes]] = {}  # first byte -> forms; a key of many lines has many
+        for form in self._forms:
+            self._by_first.setdefault(form[0], []).append(form)
         self._pattern = re.compile(b"|".join(re.escape(form) for form in self._forms) or b"(?!)")
         self._held = b""
 
@@ -59,10 +63,9 @@ class Mask:
 
     def _beginning_at_end_of(self, text: bytes) -> int:
         longest = len(self._forms[0]) - 1 if self._forms else 0
-        for length in range(min(longest, len(text)), 0, -1):
-            end = text[len(text) - length :]
-            if any(form.startswith(end) for form in self._forms):
-                return length
+        for place in range(max(0, len(text) - longest), len(text)):
+            if any(form.startswith(text[place:]) for form in self._by_first.get(text[place], ())):
+                return len(text) - place
         return 0
 
 
@@ -74,8 +77,8 @@ def _forms(secret: bytes) -> set[bytes]:
     from urllib.parse import quote, quote_plus
 
     # JSON: a value with quotes or newlines in it, printed by a program that logs JSON.
-    text = secret.decode()
-    parts = [json.dumps(text)[1:-1].encode(), json.dumps(text, ensure_ascii=False)[1:-1].encode()]
+    text = os.fsdecode(secret)
+    parts = [os.fsencode(json.dumps(text, ensure_ascii=is_ascii)[1:-1]) for is_ascii in (True, False)]
     parts += [encode(secret).rstrip(b"=") for encode in (b64encode, urlsafe_b64encode)]
     parts += [quote(secret, safe="").encode(), quote_plus(secret).encode(), *secret.splitlines()]
     return {secret} | {part for part in parts if len(part) >= _PART_MIN}

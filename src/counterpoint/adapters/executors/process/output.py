@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Kinds that are reported as soon as they are written.
 LIVE = frozenset({"checkpoint", "progress", "metric"})
 
+#: Taken at one look.
+_CHUNK_BYTES = 1 << 20
 _LINES_MAX = 10_000
 _BYTES_MAX = 4 << 20
 _LINE_MAX_BYTES = 1 << 20
@@ -61,11 +63,14 @@ class Output:
         if size > self._position:
             with open(self._path, "rb") as file:
                 file.seek(self._position)
-                while chunk := file.read(1 << 20):
+                while chunk := file.read(_CHUNK_BYTES):
                     self._position += len(chunk)
-                    *lines, self._partial = (self._partial + chunk).split(b"\n")
+                    *lines, partial = (self._partial + chunk).split(b"\n")
+                    self._partial = partial[: _LINE_MAX_BYTES + 1]  # too long already: the rest changes nothing
                     for line in lines:
                         yield from self._take(line)
+                    if not at_end:
+                        break  # a task that writes without pause must not keep the host from all others
         if at_end and self._partial:
             line, self._partial = self._partial, b""
             yield from self._take(line)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     Key: TypeAlias = tuple[str, int]
 
-_PARTS = ("output", "events", "inputs", "checkpoint", "log")
+#: The second one is the SDK's: how many events the task has emitted.
+_PARTS = ("output", "output.emitted", "events", "inputs", "checkpoint", "log")
 
 
 class Entry:

@@ -275,7 +275,7 @@ def _make(call: Call, request: dict[str, Any]) -> None:
 
         result = asyncio.run(result)
     if isinstance(result, dict):
-        line = json.dumps({"kind": "result", "data": result})
+        line = json.dumps({"kind": "result", "data": result}, allow_nan=False)
         with open(request["output"], "a") as file:
             file.write(line + "\n")
 

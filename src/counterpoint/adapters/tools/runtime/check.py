@@ -14,13 +14,17 @@ from counterpoint.adapters.tools.runtime.templates import Values
 #: What was looked at, whether it is as it should be, what was expected, what was found.
 Finding = tuple[str, bool, Any, Any]
 
+#: How much of a text that was found is told; the host takes no line of more than 1 MiB.
+_FOUND_MAX = 1000
+
 
 @answering
 def run(**arguments: Any) -> None:
     """Carry out all checks; `lines.read_lines` fails the task if a verdict asks for it."""
     values = Values(arguments)
     for check in arguments["spec"]["checks"]:
-        for name, passed, expected, found in _findings(check, values):
+        for name, passed, expected, value in _findings(check, values):
+            found = value[:_FOUND_MAX] if isinstance(value, str) else value
             write("verdict", check=name, passed=passed, expected=expected, found=found, on_fail=check["on_fail"])
             mark = "passed" if passed else "FAILED" if check["on_fail"] == "halt" else "warned"
             say(f"{mark}  {name}: expected {expected}, found {found}")

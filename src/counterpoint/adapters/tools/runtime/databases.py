@@ -167,6 +167,7 @@ class _Postgres:
             raise MissingExtra("PostgreSQL", "postgres") from error
         # InterfaceError is how the driver refuses a value of the wrong type.
         self.errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+        self._readonly = readonly
         self._runner = asyncio.Runner()
         settings = {"default_transaction_read_only": "on"} if readonly else {}
         try:
@@ -196,7 +197,11 @@ class _Postgres:
     async def _execute(self, statement: str, values: tuple[Any, ...]) -> Row:
         prepared = await self._connection.prepare(statement)
         columns = tuple(attribute.name for attribute in prepared.get_attributes())
-        row = await prepared.fetchrow(*values)
+        if self._readonly:
+            row = await prepared.fetchrow(*values)
+        else:
+            # All rows: a select ends with the last one that was asked for, and so do the functions it calls.
+            row = next(iter(await prepared.fetch(*values)), None)
         return Row(columns, tuple(row.values()) if row is not None else None)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,9 +46,19 @@ def answering(run: Callable[..., None]) -> Callable[..., None]:
 
 def write(kind: str, **fields: Any) -> None:
     """Append one line, whole: a reader never sees half of it."""
-    line = json.dumps({"kind": kind} | fields, default=str)
+    # What is no JSON or no text must not cost the line: a verdict that is lost is a gate that opens.
+    line = json.dumps(_finite({"kind": kind} | fields), default=str, ensure_ascii=False, allow_nan=False)
     with Path(os.environ["COUNTERPOINT_OUTPUT"]).open("ab", buffering=0) as output:
-        output.write(line.encode() + b"\n")
+        output.write(line.encode(errors="replace") + b"\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value with a text for each number that JSON does not have: `nan`, `inf`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any
 
 from counterpoint.adapters.tools.runtime.output import Failed
@@ -47,7 +47,7 @@ class Response:
         for part in path.split("."):
             if isinstance(node, Mapping):
                 node = node.get(part)
-            elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
                 node = node[int(part)]
             else:
                 return None
@@ -80,6 +80,9 @@ def ask(request: Mapping[str, Any], values: Values, *, headers: Mapping[str, Any
     except urllib.error.HTTPError as error:
         with error:
             status, head, content = error.code, error.headers, error.read(_BODY_MAX_BYTES)
+    except (InvalidURL, ValueError) as error:
+        # Without the error's own words: they quote the header, which may be a secret.
+        raise Failed(f"{place}: its address or a header has signs that cannot be sent") from error
     except (OSError, HTTPException) as error:
         raise Unreachable(f"{place}: {getattr(error, 'reason', None) or error or type(error).__name__}") from error
     if len(content) > _BODY_MAX_BYTES:
@@ -120,7 +123,10 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _parsed(content: bytes, head: Message) -> Any:
-    text = content.decode(head.get_content_charset("utf-8"), "replace")
+    try:
+        text = content.decode(head.get_content_charset("utf-8"), "replace")
+    except LookupError:  # a server may name a character set that Python does not know
+        text = content.decode("utf-8", "replace")
     if "json" in head.get_content_type():
         try:
             return json.loads(text)
@@ -136,7 +142,7 @@ def _excerpt(response: Response) -> str:
 
 def _retry_after_s(head: Message) -> float:
     value = str(head.get("retry-after", "")).strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from counterpoint.bootstrap import tools
 from counterpoint.engine.declare import ScoreText, declare_scores
 from counterpoint.engine.service import Declared, Explanation, PoolStatus, Status, StreamMessage
-from counterpoint.entrypoints.api.pages import LONGEST, Page
+from counterpoint.entrypoints.api.pages import LONGEST, Number, Page
 from counterpoint.entrypoints.api.routing import Call, Endpoints
 from counterpoint.model.plan import Plan
 
@@ -69,7 +69,7 @@ async def explain(call: Call, name: str) -> Explanation:
 class JournalQuery(Struct, kw_only=True):
     """Which part of the journal is wanted."""
 
-    cursor: Annotated[int, Meta(ge=0, description="facts after this seq; 0 is from the start")] = 0
+    cursor: Annotated[Number, Meta(description="facts after this seq; 0 is from the start")] = 0
     limit: Annotated[int, Meta(ge=1, le=LONGEST, description="facts at most")] = 100
 
 

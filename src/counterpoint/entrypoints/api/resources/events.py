@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -11,7 +12,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from counterpoint.engine.service import Accepted
-from counterpoint.entrypoints.api.pages import EventView, ItemView, Page, Paging, page, view
+from counterpoint.entrypoints.api.pages import EventView, ItemView, Number, Page, Paging, page, view
 from counterpoint.entrypoints.api.problems import Problem, refuse
 from counterpoint.entrypoints.api.resources.pipelines import Count
 from counterpoint.entrypoints.api.routing import Call, Endpoints, decode
@@ -19,6 +20,9 @@ from counterpoint.entrypoints.api.security import Access, media_type
 from counterpoint.errors import Mistake, NotFound
 
 routes = Endpoints("/api/v1")
+
+#: Events of one batch at most: each is waited for by a task of its own.
+MOST_AT_ONCE = 10_000
 
 _STRUCTURED, _BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 
@@ -38,13 +42,13 @@ class ItemsQuery(Paging, kw_only=True):
     pipeline: str | None = None
     state: str | None = None
     run: str | None = None
-    change: int | None = None
+    change: Number | None = None
 
 
 class DiscardRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Dead letters to drop for good, by the numbers of their items."""
 
-    items: list[int]
+    items: list[Number]
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
@@ -57,7 +61,7 @@ async def list_events(call: Call, query: EventsQuery) -> Page[EventView]:
 @routes.get("/events/{number:int}")
 async def get_event(call: Call, number: int) -> EventView:
     """One change with its payload."""
-    found = await call.service.history.events([number])
+    found = await call.service.history.events([number]) if number < 2**63 else ()
     if not found:
         raise NotFound(f"there is no change {number}; it may have been dropped after its time")
     shown: EventView = view(found[0])
@@ -94,6 +98,10 @@ async def post_events(call: Call) -> Response:
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         expected = "an array of objects" if batch else "an object"
         raise Mistake(f"{expected} was expected, as CloudEvents are written in JSON", code="bad-event")
+    if len(events) > MOST_AT_ONCE:
+        raise Mistake(
+            f"at most {MOST_AT_ONCE} events at once were expected; send several batches", code="too-large"
+        )
     answers = await call.service.accept(events, by=call.caller.by, attempt=call.caller.attempt)
 
     if batch:
@@ -117,14 +125,22 @@ async def discard_items(call: Call, body: DiscardRequest) -> Count:
 
 
 def _from_headers(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """A CloudEvent in binary mode: attributes in `ce-` headers, percent-encoded; the body is its data."""
+    """A CloudEvent in binary mode: attributes in `ce-` headers; the body is its data."""
     event: dict[str, Any] = {
-        name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")
+        name.removeprefix("ce-"): _attribute(value) for name, value in headers.items() if name.startswith("ce-")
     }
+    event.pop("data", None)  # no attribute; only the body is data
     if body:
         event["datacontenttype"] = headers["content-type"]
         event["data"] = decode(body, what="the event's data")
     return event
+
+
+def _attribute(value: str) -> str:
+    """The value of a header: perhaps a quoted string, and percent-encoded (HTTP Protocol Binding, 3.1.3.2)."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    return unquote(value)
 
 
 def _status_of(answers: list[Accepted]) -> int:

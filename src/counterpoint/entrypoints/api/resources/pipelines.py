@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from counterpoint.engine.service import PipelineStatus
+from counterpoint.entrypoints.api.pages import Number
 from counterpoint.entrypoints.api.routing import Call, Endpoints
 from counterpoint.errors import unknown_name
 from counterpoint.model.pipeline import Pipeline
@@ -51,7 +52,7 @@ class ReplayRequest(Struct, kw_only=True, forbid_unknown_fields=True):
         dead: all its dead letters.
     """
 
-    changes: list[int] = field(default_factory=list)
+    changes: list[Number] = field(default_factory=list)
     dead: bool = False
     reason: Annotated[str, Meta(max_length=1000)] = ""
 

@@ -17,7 +17,7 @@ from counterpoint.entrypoints.api.resources.pipelines import Because
 from counterpoint.entrypoints.api.routing import Call, Endpoints
 from counterpoint.entrypoints.api.security import Access
 from counterpoint.entrypoints.api.streaming import Message, event_stream
-from counterpoint.errors import Mistake, NotFound
+from counterpoint.errors import Mistake, NotFound, StoreError
 
 routes = Endpoints("/api/v1")
 
@@ -126,7 +126,7 @@ async def get_logs(call: Call, run: str, query: LogsQuery) -> Response:
     if len(logs) == 1:
         path = Path(logs[0][1])
         if not await run_in_threadpool(path.is_file):
-            raise Mistake("this log is not there any more", code="gone")
+            raise Mistake("there is no log of it: it was never started, or the log has been removed", code="gone")
         return FileResponse(path, media_type="text/plain; charset=utf-8")
     return StreamingResponse(_concatenate(logs), media_type="text/plain; charset=utf-8")
 
@@ -164,7 +164,7 @@ async def _follow(call: Call, run: str, query: LogsQuery) -> AsyncIterator[Messa
             await asyncio.wait({ended}, timeout=_LOOK_S)
     finally:
         ended.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, StoreError):
             await ended
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from counterpoint.engine.service import StreamMessage
+from counterpoint.entrypoints.api.pages import Number
 from counterpoint.entrypoints.api.routing import Call, Endpoints
 from counterpoint.entrypoints.api.streaming import Message, event_stream
 
@@ -19,7 +20,7 @@ routes = Endpoints("/api/v1")
 class StreamQuery(Struct, kw_only=True):
     """Which facts are wanted."""
 
-    after: Annotated[int, Meta(ge=0, description="begin after this seq; else with what comes now")] | None = None
+    after: Annotated[Number, Meta(description="begin after this seq; else with what comes now")] | None = None
     run: Annotated[str | None, Meta(description="only facts of this run")] = None
     pipeline: Annotated[str | None, Meta(description="only facts of this pipeline")] = None
 
@@ -32,7 +33,7 @@ async def watch(call: Call, query: StreamQuery) -> Response:
     15 s of silence.
     """
     last_id = call.request.headers.get("last-event-id", "")
-    after = int(last_id) if last_id.isdecimal() else query.after
+    after = int(last_id) if last_id.isdecimal() and len(last_id) < 19 else query.after
     return event_stream(_facts(call, query, after), call)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from urllib.parse import quote
 
 import pytest
@@ -62,3 +63,10 @@ def test_json_values_are_masked_in_depth() -> None:
 
 def test_an_empty_value_masks_nothing() -> None:
     assert streamed(Mask([""]), b"some text", 4) == b"some text"
+
+
+def test_a_value_that_is_no_text_is_masked_too() -> None:
+    value = os.fsdecode(b"p\xff\xfeword-of-bytes")
+
+    assert streamed(Mask([value]), b"<p\xff\xfeword-of-bytes>", 4) == b"<***>"
+    assert Mask([value]).text(f"<{value}>") == "<***>"

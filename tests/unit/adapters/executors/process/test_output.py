@@ -87,3 +87,30 @@ def test_secrets_are_masked_before_a_bad_line_is_cut(file: Path) -> None:
 
     assert output.bad == ["x" * 195 + "***"]
     assert live == ['{"kind":"metric","name":"***"}']
+
+
+def test_a_task_that_writes_without_pause_is_read_in_parts(file: Path) -> None:
+    output = Output(str(file), None)
+    append(file, '{"kind": "asset", "text": "' + "x" * 70_000 + '"}\n')
+    append(file, '{"kind": "progress"}\n' * 100_000)
+
+    at_one_look = len(list(output.read()))
+    at_the_next = len(list(output.read(at_end=True)))
+
+    assert 0 < at_one_look < 100_000
+    assert at_one_look + at_the_next == 100_000
+
+
+def test_a_line_without_end_does_not_pile_up(file: Path) -> None:
+    output = Output(str(file), None)
+    for _ in range(4):
+        append(file, "x" * (1 << 20))
+        list(output.read())
+
+    assert len(output._partial) <= (1 << 20) + 1
+
+    append(file, '\n{"kind": "asset"}\n')
+    list(output.read(at_end=True))
+
+    assert output.bad == ["x" * 200]
+    assert output.lines == ['{"kind":"asset"}']
