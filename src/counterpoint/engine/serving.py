@@ -76,9 +76,21 @@ class EngineService:
     # Events.
 
     async def accept(self, events: Sequence[Mapping[str, Any]], *, by: str, attempt: str = "") -> list[Accepted]:
-        return list(await asyncio.gather(*(self._accept(event, attempt) for event in events)))
+        known = await asyncio.gather(*map(self._known, events))
+        # All at once from here, so that they are stepped in the order of the batch.
+        accepting = (self._accept(*each, by=by, attempt=attempt) for each in zip(events, known, strict=True))
+        return list(await asyncio.gather(*accepting))
 
-    async def _accept(self, event: Mapping[str, Any], attempt: str) -> Accepted:
+    async def _known(self, event: Mapping[str, Any]) -> EventRow | None:
+        """The change that has the event's identity already."""
+        source, event_id = str(event.get("source", "")), str(event.get("id", ""))
+        if "\0" in source + event_id:
+            return None  # no store can be asked for it, and it is refused
+        return await self.history.event(source, event_id)
+
+    async def _accept(
+        self, event: Mapping[str, Any], known: EventRow | None, *, by: str, attempt: str
+    ) -> Accepted:
         source, event_id = str(event.get("source", "")), str(event.get("id", ""))
         try:
             encoded = msgspec.json.encode(event)
@@ -88,7 +100,6 @@ class EngineService:
             if size > self.max_event_bytes:
                 text = f"at most {self.max_event_bytes} bytes were expected, {size} were found; send a reference"
                 return Accepted(source=source, id=event_id, status=413, code="too-large", error=text)
-            known = await self.history.event(source, event_id)
             hops, by_run = self._cause(attempt)
             incoming = trigger.read(
                 event, self.plan, self._validators(), now=self.engine.clock.wall(), hops=hops, by_run=by_run
@@ -96,12 +107,12 @@ class EngineService:
             if known is not None:
                 return _repeat(incoming, known.digest, known.number)
             done: list[Accepted] = []
-            await self.engine.decider.submit(self._acceptance(incoming, done))
+            await self.engine.decider.submit(self._acceptance(incoming, done, by))
             return done[0]
         except Mistake as mistake:
             return Accepted(source=source, id=event_id, status=400, code=mistake.code, error=mistake.message)
 
-    def _acceptance(self, incoming: trigger.Incoming, done: list[Accepted]) -> Make:
+    def _acceptance(self, incoming: trigger.Incoming, done: list[Accepted], by: str) -> Make:
         """The event, made when its turn comes: its number is the next, unless the same came just before."""
         identity = (incoming.change.source, incoming.change.id)
 
@@ -116,7 +127,7 @@ class EngineService:
                 decider.recent.pop(next(iter(decider.recent)))
             decider.incoming[change.number] = incoming
             done.append(Accepted(source=change.source, id=change.id, status=202, change=change.number))
-            return e.EventAccepted(at=at, wall=wall, change=change)
+            return e.EventAccepted(at=at, wall=wall, change=change, by=by)
 
         return make
 
@@ -331,7 +342,8 @@ class EngineService:
 
     async def explain(self, name: str) -> Explanation:
         await self.engine.decider.committed()
-        return await why.explain(self.engine.state, self.history, name, at=self.engine.clock.at())
+        now = self.engine.clock.at()
+        return await why.explain(self.engine.state, self.history, name, at=now, progress=self.engine.progress)
 
     async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
         stored = await self.engine.backend.read(after=after, limit=limit)

@@ -21,15 +21,22 @@ from counterpoint.ports.store import EventRow, History, RunRow
 MOST_CAUSES = 20
 
 
-async def explain(state: State, history: History, name: str, *, at: datetime) -> Explanation:
+async def explain(
+    state: State, history: History, name: str, *, at: datetime, progress: Mapping[str, Mapping[str, Any]]
+) -> Explanation:
     """Why a run, a pipeline, an asset or a pool is as it is at engine time `at`.
+
+    Args:
+        progress: running attempt -> what it last said of its progress.
 
     Raises:
         NotFound: there is nothing of that name.
     """
     if name in state.runs:
         run = state.runs[name]
-        return _explanation(name, why_run(state, run, at), await causes(history, run))
+        why = why_run(state, run, at)
+        why = msgspec.structs.replace(why, lines=[*why.lines, *_progress_of(run, progress)])
+        return _explanation(name, why, await causes(history, run))
     if name in state.plan.pipelines:
         live = [state.runs[run] for run in state.live.get(name, {})]
         chain = await causes(history, live[0]) if live else []
@@ -50,6 +57,19 @@ async def explain(state: State, history: History, name: str, *, at: datetime) ->
         return _explanation(name, _why_ended(run), await causes(history, run))
     known = [*state.plan.pipelines, *state.plan.assets, *state.plan.pools, *state.runs]
     raise unknown_name("run, pipeline, asset or pool", name, known, remedy="see `counterpoint status`")
+
+
+def _progress_of(run: Run, progress: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the running attempts of a run say of their progress."""
+    lines = []
+    for task in run.tasks.values():
+        said = progress.get(task.attempt, {})
+        fraction, text = said.get("fraction"), said.get("text")
+        parts = [f"{fraction:.0%}"] if isinstance(fraction, int | float) else []
+        parts += [str(text)] if text else []
+        if parts:
+            lines.append(f"{task.attempt} says: {', '.join(parts)}.")
+    return lines
 
 
 async def causes(history: History, run: Run) -> list[dict[str, Any]]:

@@ -94,9 +94,10 @@ class ClockJumped(Event, frozen=True, tag="ClockJumped"):
 
 
 class EventAccepted(Event, frozen=True, tag="EventAccepted"):
-    """An event of a declared type came from outside or from a task, and is kept."""
+    """An event of a declared type came from outside or from a task, and is kept. `by` says who handed it in."""
 
     change: Change
+    by: str = ""
 
 
 class RunRequested(Event, frozen=True, tag="RunRequested"):

@@ -257,3 +257,21 @@ async def test_a_call_back_that_is_no_json_is_refused_and_disturbs_nothing(runni
         await running.service.callback("manual#1/run/1", headers=headers, body=body)
 
     assert running.engine.ready
+
+
+async def test_a_batch_is_taken_in_its_order_and_its_sender_is_on_record(running: Running) -> None:
+    accepted = await running.service.accept([event(n) for n in range(20)], by="web-shop")
+
+    assert [each.change for each in accepted] == list(range(1, 21))
+    first = next(fact for fact in running.store.journal.facts if fact.kind == "EventAccepted")
+    assert b'"by":"web-shop"' in first.body
+
+
+async def test_why_tells_what_a_running_attempt_says_of_its_progress(running: Running) -> None:
+    await running.service.run("manual", by="test")
+    await running.until(lambda: running.executor.placed)
+    running.executor.report("manual#1/run/1", {"kind": "progress", "fraction": 0.25, "text": "page 3"})
+
+    explained = await running.service.explain("manual#1")
+
+    assert explained.lines[-1] == "manual#1/run/1 says: 25%, page 3."

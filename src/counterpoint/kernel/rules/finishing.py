@@ -79,7 +79,8 @@ def _go_on(state: State, run: Run, event: AnyEvent) -> Iterator[AnyDecision]:
         reason = Reason("sync-subscribers", {"items": len(items)})
         yield AwaitConfirmation(at=state.at, reason=reason, run=run.run, items=items, deadline=deadline)
     else:
-        yield from _confirmed(state, run, Reason("all-tasks-done", {"tasks": len(run.tasks)}))
+        done = sum(task.phase == "done" for task in run.tasks.values())
+        yield from _confirmed(state, run, Reason("all-tasks-done", {"tasks": done}))
 
 
 def _confirmed(state: State, run: Run, reason: Reason) -> Iterator[AnyDecision]:
