@@ -353,25 +353,28 @@ def why_pipeline(state: State, pipeline: Pipeline, at: datetime) -> Why:
     """Why a pipeline runs, waits or is idle, at engine time `at`."""
     name = pipeline.name
     live = [state.runs[run] for run in state.live.get(name, {})]
+    pause = state.paused.get(name)
+    paused = ""
+    if pause is not None:
+        paused = f"{name} was paused by {pause.by} {format_duration(at - pause.at)} ago"
+        paused += f" ({pause.reason})" if pause.reason else ""
     if live:
         parts = [why_run(state, run, at) for run in live[:10]]
         order = ("running", "confirming", "waiting")
         best = min((part.state for part in parts), key=order.index)
         return Why(
             best,
-            [line for part in parts for line in part.lines],
+            [line for part in parts for line in part.lines]
+            + ([f"{paused}; what runs goes on."] if paused else []),
             [blocker for part in parts for blocker in part.blockers],
             next((part.frees for part in parts if part.frees), ""),
             min((part.when for part in parts if part.when), default=None),
         )
-    pause = state.paused.get(name)
     lanes = [state.backlogs[lane] for lane in state.waiting_lanes.get(name, {}) if len(state.backlogs[lane])]
     pending = sum(len(lane) for lane in lanes)
     if pause is not None:
-        text = f"{name} was paused by {pause.by} {format_duration(at - pause.at)} ago"
-        text += f" ({pause.reason})" if pause.reason else ""
         blocked = Blocker("person", pause.by, pause.reason)
-        return Why("paused", [f"{text}; {_count(pending, 'item')} pending."], [blocked], "somebody resumes it")
+        return Why("paused", [f"{paused}; {_count(pending, 'item')} pending."], [blocked], "somebody resumes it")
     if not pending or pipeline.trigger is None:
         return _why_idle(state, pipeline)
     parts = [_why_lane(state, lane, pipeline, at) for lane in lanes[:10]]

@@ -275,3 +275,15 @@ async def test_why_tells_what_a_running_attempt_says_of_its_progress(running: Ru
     explained = await running.service.explain("manual#1")
 
     assert explained.lines[-1] == "manual#1/run/1 says: 25%, page 3."
+
+
+async def test_why_tells_of_a_pause_also_while_a_run_goes_on(running: Running) -> None:
+    await statuses(running, event())
+    await running.until(lambda: running.executor.placed)
+    await running.service.pause("ingest", by="anna", reason="audit")
+
+    explained = await running.service.explain("ingest")
+
+    assert explained.state == "running"
+    assert explained.lines[-1].startswith("ingest was paused by anna")
+    assert explained.lines[-1].endswith("(audit); what runs goes on.")
