@@ -21,6 +21,8 @@ from counterpoint.ports.tool import Tool
 
 #: Everything that belongs to a score on this machine: store, spool, logs; beside the score.
 FOLDER = ".counterpoint"
+#: A worker host that is silent for so long is unreachable; a little less than the 10 s in which it is to be shown.
+PATIENCE_S = 9.0
 
 
 def tools() -> Mapping[str, Tool]:
@@ -89,7 +91,7 @@ async def start(
     place.mkdir(mode=0o700, exist_ok=True)
     secret = _secret(place / "secret")
     store_url = store or f"sqlite:///{place.absolute() / 'counterpoint.sqlite'}"
-    executor = ProcessExecutor(place / "host", secrets=_secret_sources())
+    executor = ProcessExecutor(place / "host", patience_s=PATIENCE_S, secrets=_secret_sources())
     engine = Engine(
         open_store(store_url),
         executor,
