@@ -151,6 +151,9 @@ def tell_second_half(story: Story) -> None:
     """People, clocks, hosts that go away, remote jobs, the queue, another plan."""
     dead = list(story.state.dead.values())
     story.tell(e.DiscardRequested, items=(dead[0].number,), by="anna", reason="a test order")
+    story.tell(
+        e.InputRefused, what="event order.placed e9 of /shop", code="schema", detail="sku is missing", by="shop"
+    )
 
     story.tell(e.Woke, after=timedelta(minutes=30))
     story.end("nightly#1/run/1")

@@ -226,6 +226,10 @@ class Service(Protocol):
         """Take one line of what an attempt reports over HTTP: a checkpoint or progress."""
         ...
 
+    def refused(self, what: str, *, code: str, detail: str, by: str) -> None:
+        """Put on record that something handed in was not taken; nothing else is changed."""
+        ...
+
     def attempt_of(self, token: str) -> str | None:
         """The attempt that a task's token belongs to, while that attempt runs."""
         ...

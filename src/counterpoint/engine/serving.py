@@ -23,7 +23,7 @@ from counterpoint.engine.service import (
     Status,
     StreamMessage,
 )
-from counterpoint.errors import Conflict, Mistake, NotFound, unknown_name
+from counterpoint.errors import Conflict, Mistake, NotFound, StoreError, unknown_name
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import CreateRun, Note, PublishAsset, RefuseReport
 from counterpoint.kernel.events import Change
@@ -34,6 +34,8 @@ from counterpoint.ports.store import AttemptRow, EventRow, RunRow
 
 #: Identities of events remembered in memory, for repeats that come before the first is committed.
 MOST_RECENT = 100_000
+#: What is kept of a refused input's name, and of why it was refused.
+MOST_REFUSED = 500
 Phase = Literal["succeeded", "failed", "cancelled"]
 
 
@@ -79,7 +81,20 @@ class EngineService:
         known = await asyncio.gather(*map(self._known, events))
         # All at once from here, so that they are stepped in the order of the batch.
         accepting = (self._accept(*each, by=by, attempt=attempt) for each in zip(events, known, strict=True))
-        return list(await asyncio.gather(*accepting))
+        answers = list(await asyncio.gather(*accepting))
+        for event, answer in zip(events, answers, strict=True):
+            if answer.error:
+                what = f"event {event.get('type', '?')} {answer.id or '?'} of {answer.source or '?'}"
+                self.refused(what, code=answer.code, detail=answer.error, by=by)
+        return answers
+
+    def refused(self, what: str, *, code: str, detail: str, by: str) -> None:
+        with suppress(StoreError):
+            self.engine.decider.post(
+                lambda state, at, wall: e.InputRefused(
+                    at=at, wall=wall, what=what[:MOST_REFUSED], code=code, detail=detail[:MOST_REFUSED], by=by
+                )
+            )
 
     async def _known(self, event: Mapping[str, Any]) -> EventRow | None:
         """The change that has the event's identity already."""

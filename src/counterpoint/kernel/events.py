@@ -93,6 +93,20 @@ class ClockJumped(Event, frozen=True, tag="ClockJumped"):
     by: timedelta
 
 
+class InputRefused(Event, frozen=True, tag="InputRefused"):
+    """Something that was handed in was not taken: a record only, nothing else is changed.
+
+    Attributes:
+        what: the request, or `event TYPE ID`.
+        code: the kind of mistake; `detail` is what the sender was told, cut.
+    """
+
+    what: str
+    code: str
+    detail: str
+    by: str
+
+
 class EventAccepted(Event, frozen=True, tag="EventAccepted"):
     """An event of a declared type came from outside or from a task, and is kept. `by` says who handed it in."""
 
@@ -261,6 +275,7 @@ AnyEvent: TypeAlias = (
     PlanDeclared
     | Woke
     | ClockJumped
+    | InputRefused
     | EventAccepted
     | RunRequested
     | CancelRequested

@@ -90,6 +90,7 @@ _FOLD: dict[type, _Fold] = {
     e.PlanDeclared: plans.plan_declared,
     e.Woke: plans.woke,
     e.ClockJumped: plans.clock_jumped,
+    e.InputRefused: items.input_refused,
     e.EventAccepted: items.event_accepted,
     e.RunRequested: runs.run_requested,
     e.CancelRequested: runs.cancel_requested,

@@ -137,6 +137,8 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
             )
         case e.EventAccepted():
             return f"event {fact.change.type} {fact.change.id} accepted from {fact.change.source}"
+        case e.InputRefused():
+            return f"{fact.what} by {fact.by or 'somebody'} is refused: {fact.detail} [{fact.code}]"
         case e.RunRequested():
             return f"{fact.by} asks for a run of {fact.pipeline}"
         case e.CancelRequested():

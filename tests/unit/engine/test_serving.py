@@ -287,3 +287,17 @@ async def test_why_tells_of_a_pause_also_while_a_run_goes_on(running: Running) -
     assert explained.state == "running"
     assert explained.lines[-1].startswith("ingest was paused by anna")
     assert explained.lines[-1].endswith("(audit); what runs goes on.")
+
+
+async def test_what_is_refused_is_on_record_and_changes_nothing_else(running: Running) -> None:
+    before = running.engine.state.changes
+
+    await running.service.accept([event(1, data={"sku": 7})], by="web-shop")
+
+    await running.until(lambda: running.store.journal.facts[-1].kind == "InputRefused")
+    (message,) = await running.service.journal(after=running.store.journal.seq - 1)
+    assert message.text.startswith(
+        "event order.placed e1 of /shop by web-shop is refused: the payload does not fit"
+    )
+    assert message.text.endswith("[schema]")
+    assert running.engine.state.changes == before

@@ -79,6 +79,7 @@ class FakeService:
         self.plan = a_plan()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.tokens: dict[str, str] = {}
+        self.refusals: list[tuple[str, str]] = []
         self.accepted: Callable[[Mapping[str, Any]], Accepted] = lambda event: Accepted(
             source=event["source"], id=event["id"], status=202, change=7
         )
@@ -133,6 +134,9 @@ class FakeService:
 
     async def report_attempt(self, attempt: str, line: Mapping[str, Any]) -> None:
         self._note("report_attempt", attempt=attempt, line=line)
+
+    def refused(self, what: str, *, code: str, detail: str, by: str) -> None:
+        self.refusals.append((what, code))
 
     def attempt_of(self, token: str) -> str | None:
         return self.tokens.get(token)

@@ -25,7 +25,7 @@ from counterpoint.engine.service import Service
 from counterpoint.entrypoints.api.problems import answer_error
 from counterpoint.entrypoints.api.security import Access, Caller, identify
 from counterpoint.entrypoints.api.settings import ApiSettings
-from counterpoint.errors import Mistake
+from counterpoint.errors import DeclarationError, Mistake
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -87,6 +87,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
         service, settings = request.app.state.service, request.app.state.settings
+        caller: Caller | None = None
         try:
             given: dict[str, Any] = dict(request.path_params)
             attempt = str(given.get("attempt", ""))
@@ -101,6 +102,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
+            # Of those who may ask at all: anybody can send what is not signed.
+            is_known = caller is not None and self.method == "POST" and self.access is not Access.SIGNATURE
+            if caller is not None and is_known and isinstance(error, Mistake | DeclarationError):
+                what, detail = f"POST {request.url.path}", " ".join(str(error).split())
+                service.refused(what, code=error.code, detail=detail, by=caller.by)
             return answer_error(error)
         if isinstance(answer, Response):
             return answer

@@ -13,6 +13,7 @@ from counterpoint.entrypoints.cli.output import DIM, Segments
 TOLD: Mapping[str, tuple[str, str]] = {
     "PlanDeclared": ("§", "bold"),
     "ClockJumped": ("!", "yellow"),
+    "InputRefused": ("!", "yellow"),
     "EventAccepted": ("→", "blue"),
     "AssetReported": ("→", "blue"),
     "RunRequested": ("→", "blue"),

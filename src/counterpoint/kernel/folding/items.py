@@ -16,6 +16,10 @@ from counterpoint.kernel.state import (
 from counterpoint.model.trace import traceparent
 
 
+def input_refused(state: State, event: e.InputRefused) -> None:
+    """A record only."""
+
+
 def event_accepted(state: State, event: e.EventAccepted) -> None:
     state.changes = max(state.changes, event.change.number)
     state.touched.changes.append(event.change)
