@@ -56,20 +56,6 @@ def _nth(clock: Every, number: int) -> datetime:
     return clock.start + number * clock.period
 
 
-def cron_mistake(expression: str) -> str | None:
-    """What is wrong with a cron expression; None if nothing is."""
-    from cronsim import CronSimError
-
-    fields = ALIASES.get(expression, expression).split()
-    if len(fields) != 5:
-        return f"five fields (minute hour day month weekday) or one of {', '.join(ALIASES)} were expected"
-    try:
-        next_tick(Cron(expression, "UTC"), datetime(2024, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        return str(error)
-    return None
-
-
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)

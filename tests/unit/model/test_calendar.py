@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counterpoint.model.calendar import cron_mistake, next_tick, ticks_between
+from counterpoint.model.calendar import next_tick, ticks_between
 from counterpoint.model.trigger import Clock, Cron, Every
 
 SPRING = datetime(2026, 3, 28, 12, tzinfo=UTC)
@@ -106,19 +106,6 @@ def test_ticks_between_are_those_that_one_meets_one_by_one(clock: Clock, start: 
 
 def test_a_clock_that_never_ticks_has_no_next_tick() -> None:
     assert next_tick(Cron("0 0 29 2 1", "UTC"), datetime(2026, 1, 1, tzinfo=UTC)) is not None
-    assert cron_mistake("0 0 30 2 *") is not None
-
-
-@pytest.mark.parametrize(
-    "expression", ["", "* * * *", "60 * * * *", "* 25 * * *", "a * * * *", "@often", "* * * * * *"]
-)
-def test_a_wrong_expression_is_said(expression: str) -> None:
-    assert cron_mistake(expression)
-
-
-@pytest.mark.parametrize("expression", ["*/15 * * * *", "0 7 * * mon-fri", "@hourly", "0 0 L * *"])
-def test_a_right_expression_has_no_mistake(expression: str) -> None:
-    assert cron_mistake(expression) is None
 
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca"]

@@ -262,6 +262,15 @@ async def test_wrong_requests_are_refused_and_change_nothing(
     assert service.calls == []
 
 
+async def test_a_refused_request_is_put_on_record_and_a_wrong_question_is_not(client: Any, service: Any) -> None:
+    await client.get("/api/v1/runs?pipelin=load")
+    assert service.refusals == []
+
+    await client.post("/api/v1/pipelines/load/run", json={"params": []})
+
+    assert service.refusals == [("POST /api/v1/pipelines/load/run", "bad-body")]
+
+
 async def test_a_wrong_body_says_where(client: Any) -> None:
     answer = await client.post("/api/v1/pipelines/load/run", json={"params": []})
 

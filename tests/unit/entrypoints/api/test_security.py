@@ -241,6 +241,7 @@ async def test_a_call_back_needs_its_signature_and_no_token(make_client: Any, se
         {"attempt": OWN, "signature": "v1,abc", "body": b'{"done": true}'},
     )
     assert (refused.status_code, refused.json()["code"]) == (401, "bad-signature")
+    assert service.refusals == [], "anybody can send what is not signed"
 
 
 async def test_a_body_too_large_is_given_up_before_it_is_read(client: Any, service: Any) -> None:
