@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct, field
 
 from counterpoint.kernel.events import Change
+from counterpoint.model.promise import PromiseKind
 
 
 class Reason(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -37,6 +38,9 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         group: which group of the subscriber's trigger it serves.
         origin: the item that it replays; None for a first delivery.
         confirms, confirm_by: the run that waits for this item (sync delivery), and how long; "" for none.
+        floor: source that a promise looks at -> up to where its changes are in what came before this item; so
+            long as the item is not done, its subscriber has no more than that.
+        split: the value of `elastic.by`; slot: the value of `concurrency_by`.
     """
 
     number: int
@@ -52,10 +56,17 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     confirms: str = ""
     trace: str = ""
     confirm_by: datetime | None = None
+    floor: dict[str, int] = field(default_factory=dict)
+    split: str = ""
+    slot: str = ""
 
 
 class Pin(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The version of an asset that a run was admitted with; seq 0 is none yet."""
+    """The version of an asset that a run was admitted with; seq 0 is none yet.
+
+    Attributes:
+        reflects: source -> up to where the asset had its changes then.
+    """
 
     asset: str
     partition: str
@@ -63,6 +74,7 @@ class Pin(Struct, frozen=True, omit_defaults=True, gc=False):
     label: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     suspect: bool = False
+    reflects: dict[str, int] = field(default_factory=dict)
 
 
 class Deliver(Decision, frozen=True, tag="Deliver"):
@@ -96,7 +108,10 @@ class CreateRun(Decision, frozen=True, tag="CreateRun"):
     Attributes:
         items: numbers of the items set aside for it (`overlap: queue`); else it takes what is
             pending when it is admitted.
-        rank, due: its place in the queue: class, then time; set once.
+        rank, due: its place in the queue: class, then time; set once. `due` is the earlier of arrival + the
+            class's wait (`top_at`, when it moves to the top) and the latest start that promises allow (`latest`).
+        takes_s: how long it is expected to take, where that is known better than by the pipeline.
+        slot: the value that `concurrency_by` counts.
     """
 
     run: str
@@ -106,6 +121,10 @@ class CreateRun(Decision, frozen=True, tag="CreateRun"):
     rank: int
     due: datetime
     automatic: bool
+    top_at: datetime | None = None
+    latest: datetime | None = None
+    takes_s: float | None = None
+    slot: str = ""
     items: tuple[int, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
     by: str = ""
@@ -194,7 +213,9 @@ class PublishAsset(Decision, frozen=True, tag="AssetPublished"):
     """A new version of an asset is current.
 
     Attributes:
-        reflects: source -> how far it is contained; empty until promises ask for it.
+        reflects: source that a promise looks at -> every change of it up to here is in the version. Of a source
+            that no pipeline writes it counts changes; of one that samples the world (`world:PIPELINE`) it is
+            the moment of the sample, in milliseconds since 1970.
         task: the task whose own write it is; "" for a write of the pipeline or from outside.
     """
 
@@ -220,6 +241,39 @@ class ConfirmAsset(Decision, frozen=True, tag="ConfirmAsset"):
     by: str
     task: str = ""
     pins: tuple[Pin, ...] = ()
+    reflects: dict[str, int] = field(default_factory=dict)
+
+
+class RaiseMark(Decision, frozen=True, tag="RaiseMark"):
+    """An asset is up to date with more than was known, without a run: what it is made of did not change."""
+
+    asset: str
+    reflects: dict[str, int]
+    writer: str
+
+
+class Oblige(Decision, frozen=True, tag="Oblige"):
+    """A promise makes an obligation: the asset must reflect these sources up to these marks by `due`.
+
+    Attributes:
+        marks: source -> mark, as in `PublishAsset.reflects`.
+        since: when the oldest of what must be in it happened; for a completion, the cut-off.
+    """
+
+    asset: str
+    promise: PromiseKind
+    marks: dict[str, int]
+    since: datetime
+    due: datetime
+
+
+class MissObligations(Decision, frozen=True, tag="MissObligations"):
+    """So many obligations of a promise were still open when they were due; with the first an incident begins."""
+
+    asset: str
+    promise: PromiseKind
+    count: int
+    due: datetime
 
 
 class RefuseReport(Decision, frozen=True, tag="RefuseReport"):
@@ -323,6 +377,9 @@ AnyDecision: TypeAlias = (
     | SkipTask
     | PublishAsset
     | ConfirmAsset
+    | RaiseMark
+    | Oblige
+    | MissObligations
     | RefuseReport
     | MarkSuspect
     | CancelRun

@@ -56,6 +56,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         unchanged: nothing new was written; what is current is confirmed.
         expect: publish only if the current seq is this one (compare and set).
         data_through: how far the data reaches in the producer's time.
+        read: asset -> seq that was read, where it is an older one than was pinned.
     """
 
     asset: str
@@ -65,6 +66,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     unchanged: bool = False
     expect: int | None = None
     data_through: datetime | None = None
+    read: dict[str, int] = field(default_factory=dict)
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -72,6 +74,27 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     cpu_s: float = 0.0
     memory_bytes: int = 0
+
+
+class Band(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """How long something takes, as learned: seconds that half and nine of ten stay below.
+
+    Attributes:
+        task: "" for the whole run, from admission to its end.
+        p50, p90: over all samples.
+        wait_p50, wait_p90: from its place in the queue to its start (for "" from created to admitted).
+        hours: hour of the week in UTC (Monday 0 h is "0", up to "167") -> (p50, p90), where the samples
+            show that hours differ.
+    """
+
+    pipeline: str
+    task: str = ""
+    p50: float
+    p90: float
+    wait_p50: float = 0.0
+    wait_p90: float = 0.0
+    samples: int = 0
+    hours: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class PlanDeclared(Event, frozen=True, tag="PlanDeclared"):
@@ -107,6 +130,12 @@ class InputRefused(Event, frozen=True, tag="InputRefused"):
     by: str
 
 
+class DurationsLearned(Event, frozen=True, tag="DurationsLearned"):
+    """Bands of durations were learned from what ended; each replaces the one before."""
+
+    bands: tuple[Band, ...]
+
+
 class EventAccepted(Event, frozen=True, tag="EventAccepted"):
     """An event of a declared type came from outside or from a task, and is kept. `by` says who handed it in."""
 
@@ -115,7 +144,13 @@ class EventAccepted(Event, frozen=True, tag="EventAccepted"):
 
 
 class RunRequested(Event, frozen=True, tag="RunRequested"):
-    """A person or token asked for a run."""
+    """A person or token asked for a run.
+
+    Attributes:
+        lane: `backfill` makes up for the past, beside the live work.
+        takes_s: how long it is expected to take, where that is known better than by the pipeline.
+        deadline: when it should have ended.
+    """
 
     pipeline: str
     by: str
@@ -125,6 +160,9 @@ class RunRequested(Event, frozen=True, tag="RunRequested"):
     partition: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     trace: str = ""
+    lane: Literal["live", "backfill"] = "live"
+    takes_s: float | None = None
+    deadline: datetime | None = None
 
 
 class CancelRequested(Event, frozen=True, tag="CancelRequested"):
@@ -276,6 +314,7 @@ AnyEvent: TypeAlias = (
     | Woke
     | ClockJumped
     | InputRefused
+    | DurationsLearned
     | EventAccepted
     | RunRequested
     | CancelRequested

@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.folding import assets, attempts, items, plans, runs
+from counterpoint.kernel.folding import assets, attempts, items, learning, plans, runs
 from counterpoint.kernel.folding.places import set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
 from counterpoint.kernel.state import (
@@ -91,6 +91,7 @@ _FOLD: dict[type, _Fold] = {
     e.Woke: plans.woke,
     e.ClockJumped: plans.clock_jumped,
     e.InputRefused: items.input_refused,
+    e.DurationsLearned: learning.durations_learned,
     e.EventAccepted: items.event_accepted,
     e.RunRequested: runs.run_requested,
     e.CancelRequested: runs.cancel_requested,

@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 from msgspec import Struct, field
 
 from counterpoint.kernel.decisions import Item, Pin
-from counterpoint.kernel.events import Change, Report
+from counterpoint.kernel.events import Band, Change, Report
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
+from counterpoint.model.promise import PromiseKind
 
 #: The version of snapshot documents that this release writes.
 SNAPSHOT_VERSION = 1
@@ -46,6 +47,7 @@ class TaskState(Struct, gc=False):
         lost: attempts lost in a row.
         attempt: the one that is running; "" for none.
         memory, slots: what the next attempt asks for instead of what is declared.
+        due: its latest start, once it began to wait; part of its place in the queue.
     """
 
     phase: str = "blocked"
@@ -63,6 +65,7 @@ class TaskState(Struct, gc=False):
     verdicts: tuple[dict[str, Any], ...] = ()
     checkpoint: dict[str, Any] | None = None
     published: bool = False
+    due: datetime | None = None
 
 
 class Awaited(Struct, frozen=True):
@@ -84,6 +87,8 @@ class Run(Struct, gc=False):
         refused: a sync subscriber that did not get there, so that the run must fail.
         overtaken: it published over what a run had made of newer inputs, so that all must be done once more.
         attempts: the highest number of an attempt so far, so that none comes twice when tasks change.
+        top_at, latest, takes_s, slot: as `decisions.CreateRun` has them.
+        evictions, evicted: how often it made room for others, and when it last did.
     """
 
     run: str
@@ -125,6 +130,12 @@ class Run(Struct, gc=False):
     overtaken: bool = False
     attempts: int = 0
     published: tuple[str, ...] = ()
+    top_at: datetime | None = None
+    latest: datetime | None = None
+    takes_s: float | None = None
+    slot: str = ""
+    evictions: int = 0
+    evicted: datetime | None = None
 
     @property
     def of(self) -> Lane:
@@ -136,6 +147,7 @@ class Attempt(Struct, gc=False):
     """An attempt that has not ended; `deferred` while it answered *not yet* and has no process.
 
     `checkpoints` has those it reported, by name: a host repeats them, and they count once.
+    `checkpointed` is when the newest of them came.
     """
 
     attempt: str
@@ -157,6 +169,7 @@ class Attempt(Struct, gc=False):
     is_called_back: bool = False
     called_back: Any = None
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checkpointed: datetime | None = None
     stopping: str = ""
 
 
@@ -222,6 +235,64 @@ class AssetState(Struct, gc=False):
     data_through: datetime | None = None
     suspect: bool = False
     made_of: dict[str, int] = field(default_factory=dict)
+
+
+class SourceState(Struct, gc=False):
+    """A source that a promise looks at: an asset or a type of event that no live pipeline writes, or the world.
+
+    Attributes:
+        source: `asset:NAME`, `event:TYPE`, or `world:PIPELINE` for a pipeline that samples the world.
+        mark: the newest change, counted from 1; of the world, when it was sampled last, in ms since 1970.
+        happened: change -> when it happened, for those that some asset with a promise does not reflect yet;
+            ascending. Of the world there is one entry: it counts as changed since it was sampled last.
+    """
+
+    source: str
+    mark: int = 0
+    happened: dict[int, datetime] = field(default_factory=dict)
+
+
+class Mark(Struct, gc=False):
+    """Up to where an asset as a whole has the changes of each source that a promise looks at.
+
+    Attributes:
+        reflects: source -> mark: the least of its writers'.
+        parts: writer -> source -> mark, for each pipeline that writes it.
+    """
+
+    asset: str
+    reflects: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Obligation(Struct, gc=False):
+    """What a promise owes until it is kept or missed; fields as in `decisions.Oblige`."""
+
+    marks: dict[str, int]
+    since: datetime
+    due: datetime
+
+
+class PromiseState(Struct, gc=False):
+    """How one promise of an asset stands.
+
+    Attributes:
+        open: obligations neither kept nor missed, by source (for a completion under ""), oldest first.
+        late: source -> the mark of the newest obligation that was missed and is not reached yet.
+        breached: when the incident going on began; None where there is none.
+        counts: number of the bucket (`kernel.obligations.bucket`) -> (kept, missed, seconds late), for the window.
+        since: when its first obligation was made.
+        period: the last cut-off that was dealt with, for a completion.
+    """
+
+    asset: str
+    promise: PromiseKind
+    open: dict[str, list[Obligation]] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    breached: datetime | None = None
+    counts: dict[int, tuple[int, int, float]] = field(default_factory=dict)
+    since: datetime | None = None
+    period: datetime | None = None
 
 
 class Pause(Struct, gc=False):
@@ -298,6 +369,12 @@ class State:
         self.requests: dict[str, str] = {}
         #: Host -> `ready` or `unreachable`.
         self.hosts: dict[str, str] = {}
+        #: Sources, marks of assets and promises, of those that a promise looks at only.
+        self.sources: dict[str, SourceState] = {}
+        self.marks: dict[str, Mark] = {}
+        self.promises: dict[tuple[str, PromiseKind], PromiseState] = {}
+        #: (pipeline, task or "" for the whole run) -> how long it takes.
+        self.bands: dict[tuple[str, str], Band] = {}
         self.reset_indexes()
 
     # Derived: built again after loading.
@@ -505,6 +582,10 @@ class State:
             "requests": self.requests,
             "hosts": self.hosts,
             "reserved": self.queue.reserved,
+            "sources": list(self.sources.values()),
+            "marks": list(self.marks.values()),
+            "promises": list(self.promises.values()),
+            "bands": list(self.bands.values()),
         }
 
 
@@ -534,6 +615,10 @@ class Document(Struct):
     requests: dict[str, str]
     hosts: dict[str, str]
     reserved: dict[str, tuple[str, str]]
+    sources: list[SourceState] = []
+    marks: list[Mark] = []
+    promises: list[PromiseState] = []
+    bands: list[Band] = []
 
 
 def from_document(document: Document) -> State:
@@ -550,6 +635,10 @@ def from_document(document: Document) -> State:
     state.dead = {item.number: item for item in document.dead}
     state.queue.reserved = document.reserved
     state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
+    state.sources = {source.source: source for source in document.sources}
+    state.marks = {mark.asset: mark for mark in document.marks}
+    state.promises = {(promise.asset, promise.promise): promise for promise in document.promises}
+    state.bands = {(band.pipeline, band.task): band for band in document.bands}
     return state
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from counterpoint.model.promise import Elastic, Expected, Preempt, Rate
 from counterpoint.model.trigger import Trigger
 
 #: How an attempt can fail; `retry.only` and `retry.never` name these.
@@ -67,6 +68,8 @@ class Task(Struct, frozen=True, kw_only=True, gc=False):
         memory: limit of an attempt in bytes; None is no limit.
         writes: assets published as soon as the task and the checks directly after it passed.
         env: extra environment variables.
+        takes: how long an attempt is expected to take, until that is learned.
+        fails: share of attempts that fail; for simulation only.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Task(Struct, frozen=True, kw_only=True, gc=False):
     memory: int | None = None
     writes: tuple[str, ...] = ()
     env: dict[str, str | Secret] = field(default_factory=dict)
+    takes: Expected | None = None
+    fails: float = 0.0
 
 
 class Pipeline(Struct, frozen=True, kw_only=True, gc=False):
@@ -94,6 +99,11 @@ class Pipeline(Struct, frozen=True, kw_only=True, gc=False):
         partition: `day`, `hour` or a CEL expression over the item; None is the one partition "".
         write: whether its writes are in place (readers are kept apart) or atomic.
         suspect: what an automatic run does while an asset it reads is suspect.
+        concurrency_by: CEL expression over the change; `concurrency` then counts runs of the pipeline with one
+            value of it, whatever their partition and key.
+        preempt: its attempts may be asked to make room; None is never.
+        rate: so many of its runs may be admitted in a span; the others wait.
+        storm: above this rate no more runs are formed until things calm down; what came meanwhile is one batch.
     """
 
     name: str
@@ -113,6 +123,11 @@ class Pipeline(Struct, frozen=True, kw_only=True, gc=False):
     partition: str | None = None
     write: Literal["in_place", "atomic"] = "in_place"
     suspect: Literal["hold", "use"] = "hold"
+    concurrency_by: str | None = None
+    elastic: Elastic | None = None
+    preempt: Preempt | None = None
+    rate: Rate | None = None
+    storm: Rate | None = None
 
     @property
     def written(self) -> tuple[str, ...]:

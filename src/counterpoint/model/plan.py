@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.promise import Calendar, Completion, Freshness, Rate, Team
 from counterpoint.model.trigger import Clock, Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
 
 #: Where clocks of a fixed distance are anchored, unless they say otherwise.
@@ -20,27 +21,53 @@ DEFAULT_WAITS = {"urgent": timedelta(minutes=5), "normal": timedelta(hours=1), "
 
 
 class Pool(Struct, frozen=True, gc=False):
-    """A limited resource: so many slots."""
+    """A limited resource: so many slots.
+
+    Attributes:
+        target: share of the slots to aim at: above it only what has no slack left is started.
+        rate: so many attempts that use the pool may start in a span.
+    """
 
     slots: int
+    target: float | None = None
+    rate: Rate | None = None
 
 
 class Asset(Struct, frozen=True, gc=False):
-    """Something pipelines read and write. `writers: many` allows more than one pipeline to write it."""
+    """Something pipelines read and write. `writers: many` allows more than one pipeline to write it.
+
+    Attributes:
+        freshness, completion: what it promises.
+        arrives: mean distance of its versions where no pipeline writes it; for simulation only.
+    """
 
     description: str = ""
     writers: Literal["one", "many"] = "one"
+    freshness: Freshness | None = None
+    completion: Completion | None = None
+    arrives: timedelta | None = None
 
 
 class EventType(Struct, frozen=True, gc=False):
-    """A declared type of event; its payload must satisfy `schema` where one is given."""
+    """A declared type of event; its payload must satisfy `schema` where one is given.
+
+    Attributes:
+        arrives: mean distance of such events; for simulation only.
+    """
 
     description: str = ""
     schema: dict[str, Any] | None = None
+    arrives: timedelta | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True, dict=True):
-    """Everything declared. Two plans with one `digest` are the same plan."""
+    """Everything declared. Two plans with one `digest` are the same plan.
+
+    Attributes:
+        policy: how the queue is ordered: by promises, or, for comparison in simulations, `fifo` (first
+            come, first served; nothing passes a head that does not fit) or `priority` (by class, then
+            first come; nothing passes a head that does not fit, nothing is preempted).
+    """
 
     name: str
     timezone: str = "UTC"
@@ -49,6 +76,9 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     events: dict[str, EventType] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     waits: dict[str, timedelta] = field(default_factory=lambda: dict(DEFAULT_WAITS))
+    calendars: dict[str, Calendar] = field(default_factory=dict)
+    teams: dict[str, Team] = field(default_factory=dict)
+    policy: Literal["promise", "priority", "fifo"] = "promise"
 
     @cached_property
     def digest(self) -> str:

@@ -96,6 +96,19 @@ class Delivery(Struct, frozen=True, gc=False):
     on_refusal: Literal["fail", "warn"] = "fail"
 
 
+class Auto(Struct, frozen=True, gc=False):
+    """`trigger: auto`: run when the promises downstream ask for it, and not before.
+
+    The trigger's one group listens to every asset that the pipeline reads; without reads it has no group,
+    and each run samples the world.
+
+    Attributes:
+        eager: `idle` runs earlier when everything it needs stands idle.
+    """
+
+    eager: Literal["never", "idle"] = "never"
+
+
 class TimeOfDay(Struct, frozen=True, tag_field="kind", tag="time-of-day", gc=False):
     """A local time of day, as `HH:MM`."""
 
@@ -112,6 +125,7 @@ class Trigger(Struct, frozen=True, kw_only=True, gc=False):
             of day, marked partial.
         rearm: how long the subscription rests after a run that failed for good: from, doubling up to.
         give_up: after so many failed runs event items become dead letters; None is never.
+        auto: the batch window ends by decision, when promises ask for it; None is by `batch` alone.
     """
 
     groups: tuple[tuple[Source, ...], ...]
@@ -121,6 +135,7 @@ class Trigger(Struct, frozen=True, kw_only=True, gc=False):
     delivery: Delivery = Delivery()
     rearm: tuple[timedelta, timedelta] = (timedelta(minutes=1), timedelta(hours=1))
     give_up: int | None = None
+    auto: Auto | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:

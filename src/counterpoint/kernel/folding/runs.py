@@ -96,6 +96,10 @@ def create_run(state: State, decision: d.CreateRun) -> None:
         mode=decision.mode,
         external_id=decision.external_id,
         revision=decision.revision,
+        top_at=decision.top_at,
+        latest=decision.latest,
+        takes_s=decision.takes_s,
+        slot=decision.slot,
         reason=msgspec.to_builtins(decision.reason),
     )
     if decision.request:
