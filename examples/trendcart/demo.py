@@ -8,53 +8,43 @@ What you see are the engine's own decisions, as they are committed.
 from __future__ import annotations
 
 import argparse
-import fcntl
-import http.client
-import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "world"))
+sys.path[:0] = [str(HERE / "world"), str(HERE.parent)]
 from clicks import drop_clicks  # noqa: E402, a script's own folder comes first
+from stage import (  # noqa: E402
+    Engine,
+    Trouble,
+    Watcher,
+    ask,
+    console,
+    end,
+    end_worker_host,
+    heading,
+    is_served,
+    last_lines,
+    new_table,
+    say,
+    seconds,
+    start_engine,
+    wait_for,
+)
 
 SEED = 2801  # with it the service is busy at first, and slow on the second day
-LONGEST_S = 30.0  # for one day of the story
-#: Facts worth showing: their sign and colour. The journal has them all.
-SHOWN = {
-    "EventAccepted": ("→", "blue"),
-    "AdmitRun": ("▶", "cyan"),
-    "RetryTask": ("↻", "yellow"),
-    "FailTask": ("✗", "red"),
-    "AssetPublished": ("◆", "green"),
-    "FinishRun": ("■", "bold"),
-    "RestSubscription": ("…", "yellow"),
-}
-
-console = Console(highlight=False, soft_wrap=True)
-
-
-class Trouble(Exception):
-    """The story cannot go on; the message says why."""
 
 
 def main() -> int:
@@ -68,7 +58,8 @@ def main() -> int:
         with ExitStack() as stack:
             make_anew(folder)
             world = stack.enter_context(start_world(folder))
-            engine = stack.enter_context(start_engine(folder, world))
+            tell_score(folder, world)
+            engine = stack.enter_context(start_engine(folder))
             tell(began, world, engine)
     except Trouble as trouble:
         console.print(f"\n[bold red]The demo failed:[/] {escape(str(trouble))}")
@@ -92,11 +83,11 @@ def tell(began: float, world: World, engine: Engine) -> None:
 
     heading("Monday, a usual day: the shop closes, clicks land, finance is late with its rates")
     day_passes(world, engine, date(2026, 3, 2), fx_late_s=3)
-    watcher.until_refreshed(1)
+    until_refreshed(watcher, 1)
 
     heading("Tuesday, a campaign: ten times the clicks do not fit into memory")
     day_passes(world, engine, date(2026, 3, 3), clicks_times=10)
-    watcher.until_refreshed(2)
+    until_refreshed(watcher, 2)
 
     heading("Wednesday, a bad batch: a new release of the shop writes prices in cents")
     day_passes(world, engine, date(2026, 3, 4), in_cents=True)
@@ -108,11 +99,20 @@ def tell(began: float, world: World, engine: Engine) -> None:
     say("The shop puts the prices right and sends the day again.")
     world.shop("corrections", day="2026-03-04")
     engine.emit("shop.day.corrected", "shop", "2026-03-04/2", day="2026-03-04")
-    watcher.until_refreshed(3)
+    until_refreshed(watcher, 3)
 
     watcher.until(engine.is_idle, "everything settles")
     watcher.stop()
     conclude(world, engine)
+
+
+def until_refreshed(watcher: Watcher, times: int) -> None:
+    """Wait until the dashboard was refreshed so many times."""
+    watcher.until(
+        lambda: watcher.finished("refresh-dashboard") == times,
+        f"refresh {times} of the dashboard",
+        ask_why="build-marts",
+    )
 
 
 def day_passes(
@@ -129,21 +129,6 @@ def day_passes(
         say(f"Why does fx-rates not go on? {engine.why('fx-rates')}")
     say("Finance drops fx_rates.csv.")
     world.drop_rates(day)
-
-
-def heading(text: str) -> None:
-    """A chapter of the story."""
-    console.print(f"\n[bold]── {escape(text)}[/]")
-
-
-def new_table(*columns: str) -> Table:
-    """A table without fuss."""
-    return Table(*columns, box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)
-
-
-def say(text: str) -> None:
-    """What the narrator has to add."""
-    console.print(f"         [bold]{escape(text)}[/]")
 
 
 # --- the world around ------------------------------------------------------------------------------------
@@ -191,6 +176,13 @@ def make_anew(folder: Path) -> None:
     shutil.copytree(HERE, folder, ignore=ignored)
 
 
+def tell_score(folder: Path, world: World) -> None:
+    """Write into the copied score where the stand-ins listen."""
+    score = folder / "score.yaml"
+    text = score.read_text()
+    score.write_text(text.replace("http://127.0.0.1:8781", world.saas).replace("http://127.0.0.1:8782", world.bi))
+
+
 @contextmanager
 def start_world(folder: Path) -> Iterator[World]:
     """Start the stand-ins; they end with the pipe on their standard input, so also if we are killed."""
@@ -212,158 +204,6 @@ def stand_in(folder: Path, script: str, *more: str) -> Iterator[str]:
         assert process.stdin is not None
         process.stdin.close()
         end(process)
-
-
-# --- the engine ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Engine:
-    """A running `counterpoint up`, by its API."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def emit(self, type_: str, source: str, id_: str, **data: Any) -> None:
-        """Tell it what happened, as a CloudEvent; one with the same source and id is the same event."""
-        event = {"specversion": "1.0", "type": type_, "source": source, "id": id_, "data": data}
-        ask("POST", f"{self.url}/api/v1/events", event)
-
-    def why(self, name: str) -> str:
-        """Why something is as it is, in one line."""
-        return " ".join(ask("GET", f"{self.url}/api/v1/why/{name}")["lines"][:2])
-
-    def is_idle(self) -> bool:
-        """Whether nothing runs or waits."""
-        return all(pipeline["state"] == "idle" for pipeline in self.status()["pipelines"])
-
-    def status(self) -> Any:
-        """Everything now."""
-        return ask("GET", f"{self.url}/api/v1/status")
-
-    def journal(self) -> list[dict[str, Any]]:
-        """Every fact, oldest first."""
-        facts: list[dict[str, Any]] = []
-        cursor = 0
-        while cursor is not None:
-            page = ask("GET", f"{self.url}/api/v1/journal?limit=500&cursor={cursor}")
-            facts, cursor = facts + page["rows"], page["next"]
-        return facts
-
-
-@contextmanager
-def start_engine(folder: Path, world: World) -> Iterator[Engine]:
-    """Start `counterpoint up` on the copied score, which is told where the stand-ins listen."""
-    score = folder / "score.yaml"
-    text = (
-        score.read_text().replace("http://127.0.0.1:8781", world.saas).replace("http://127.0.0.1:8782", world.bi)
-    )
-    score.write_text(text)
-    with (folder / "engine.log").open("w") as log:
-        argv = [str(Path(sys.executable).parent / "counterpoint"), "up", "--listen", "127.0.0.1:0"]
-        # A session of its own: an interrupt from the terminal reaches the demo alone, which ends things in order.
-        process = subprocess.Popen(
-            argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    note = folder / ".counterpoint" / "server.json"  # where it serves: `up` says so when it is ready
-    try:
-        wait_for(note.exists, process, "counterpoint up did not become ready")
-        yield Engine(json.loads(note.read_text())["url"], process)
-    finally:
-        end(process)
-        end_worker_host(folder)
-
-
-def is_served(folder: Path) -> bool:
-    """Whether an engine runs there: it notes its process, and removes the note when it ends."""
-    try:
-        os.kill(json.loads((folder / ".counterpoint" / "server.json").read_text())["pid"], 0)
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return True
-
-
-def end_worker_host(folder: Path) -> None:
-    """End the process under which tasks run; without an engine it would do so by itself after a minute."""
-    lock = folder / ".counterpoint" / "host" / "lock"
-    if not lock.exists():
-        return
-    with lock.open() as file:
-        deadline = time.monotonic() + 8
-        while not is_free(file) and time.monotonic() < deadline:  # it holds the lock as long as it lives
-            pid = int(file.read().split()[0])
-            file.seek(0)
-            os.kill(pid, signal.SIGTERM)
-            time.sleep(0.1)
-
-
-def is_free(lock: TextIO) -> bool:
-    """Whether nobody holds a lock file."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class Watcher:
-    """Follows the engine's stream, shows what matters, and waits for what should come."""
-
-    def __init__(self, engine: Engine, began: float) -> None:
-        self.engine = engine
-        self.began = began
-        self.facts: list[dict[str, Any]] = []
-        self.changed = threading.Condition()
-        self.stopped = False
-        self.expected_failures = 0
-        threading.Thread(target=self._follow, daemon=True).start()
-
-    def finished(self, pipeline: str, phase: str = "succeeded") -> int:
-        """How many runs of a pipeline ended so."""
-        ends = [f for f in self.facts if f["kind"] == "FinishRun" and f["pipeline"] == pipeline]
-        return sum(fact["fact"]["phase"] == phase for fact in ends)
-
-    def until_refreshed(self, times: int) -> None:
-        """Wait until the dashboard was refreshed so many times."""
-        self.until(lambda: self.finished("refresh-dashboard") == times, f"refresh {times} of the dashboard")
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for something; what must not happen ends the demo."""
-        deadline = time.monotonic() + LONGEST_S
-        with self.changed:
-            while not condition():
-                if self.engine.process.poll() is not None:
-                    raise Trouble(f"counterpoint up ended with code {self.engine.process.returncode}")
-                if (failed := self._failures())[self.expected_failures :]:
-                    raise Trouble(f"{failed[-1]['text']}. `counterpoint logs {failed[-1]['run']}` would say more")
-                if time.monotonic() > deadline:
-                    raise Trouble(f"not within {LONGEST_S:.0f} s: {what}. {self.engine.why('build-marts')}")
-                self.changed.wait(0.2)
-
-    def _failures(self) -> list[dict[str, Any]]:
-        return [f for f in self.facts if f["kind"] == "FinishRun" and f["fact"]["phase"] != "succeeded"]
-
-    def stop(self) -> None:
-        """Show nothing any more."""
-        self.stopped = True
-
-    def _follow(self) -> None:
-        request = urllib.request.Request(f"{self.engine.url}/api/v1/stream?after=0")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as stream:
-                for line in stream:
-                    if line.startswith(b"data: ") and not self.stopped:
-                        self._take(json.loads(line.removeprefix(b"data: ")))
-        except (OSError, http.client.HTTPException):
-            return  # the engine has ended; whoever waits notices by its process
-
-    def _take(self, fact: dict[str, Any]) -> None:
-        if fact["kind"] in SHOWN:
-            sign, style = SHOWN[fact["kind"]]
-            console.print(f"{time.monotonic() - self.began:6.1f} s [{style}]{sign}[/] {escape(fact['text'])}")
-        with self.changed:
-            self.facts.append(fact)
-            self.changed.notify_all()
 
 
 # --- what came of it -------------------------------------------------------------------------------------
@@ -439,51 +279,6 @@ def hand_offs(facts: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]
             at, subject = admitted.pop(run)
             found.setdefault(run.partition("#")[0], []).append((seconds(fact["started"]) - at, subject))
     return found
-
-
-# --- small things ----------------------------------------------------------------------------------------
-
-
-def ask(method: str, url: str, body: Any = None) -> Any:
-    """Send JSON, get JSON."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise Trouble(f"{method} {url} answered {error.code}: {error.read().decode(errors='replace')}") from error
-    except OSError as error:
-        raise Trouble(f"{method} {url}: {error}") from error
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], otherwise: str) -> None:
-    """Wait until a process is ready."""
-    deadline = time.monotonic() + 15
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise Trouble(otherwise)
-        time.sleep(0.05)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that we started; by force if it takes too long."""
-    process.terminate()
-    try:
-        process.wait(timeout=8)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def last_lines(file: Path) -> list[str]:
-    """The end of a log; empty if there is none."""
-    return file.read_text(errors="replace").splitlines()[-8:] if file.exists() else []
-
-
-def seconds(moment: str) -> float:
-    """A moment as the API writes it, as seconds."""
-    return datetime.fromisoformat(moment).timestamp()
 
 
 if __name__ == "__main__":
