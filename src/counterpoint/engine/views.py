@@ -8,7 +8,7 @@ from counterpoint.engine import trigger
 from counterpoint.engine.trigger import Incoming
 from counterpoint.kernel.events import Change
 from counterpoint.kernel.state import State, Written
-from counterpoint.ports.store import AttemptRow, ItemRow, Row, RunRow, VersionRow
+from counterpoint.ports.store import AttemptRow, IncidentRow, ItemRow, Row, RunRow, VersionRow
 
 _encoder = msgspec.json.Encoder()
 
@@ -73,6 +73,18 @@ def rows(state: State, incoming: dict[int, Incoming]) -> list[Row]:
                 run=run_name,
                 at=state.at,
                 document=_encoder.encode(item),
+            )
+        )
+    for incident in written.incidents.values():
+        made.append(
+            IncidentRow(
+                incident=incident.incident,
+                asset=incident.asset,
+                promise=incident.promise,
+                missed=incident.missed,
+                begun_at=incident.begun,
+                ended_at=incident.ended,
+                document=_encoder.encode(incident),
             )
         )
     return made

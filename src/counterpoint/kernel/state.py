@@ -280,6 +280,9 @@ class PromiseState(Struct, gc=False):
         open: obligations neither kept nor missed, by source (for a completion under ""), oldest first.
         late: source -> the mark of the newest obligation that was missed and is not reached yet.
         breached: when the incident going on began; None where there is none.
+        incidents: how many incidents it had, the one going on included; its newest is `ASSET/PROMISE#incidents`.
+        missed: obligations missed in the newest incident.
+        origin: the first obligation that was missed in the incident going on.
         counts: number of the bucket (`kernel.obligations.bucket`) -> (kept, missed, seconds late), for the window.
         since: when its first obligation was made.
         period: the last cut-off that was dealt with, for a completion.
@@ -290,9 +293,24 @@ class PromiseState(Struct, gc=False):
     open: dict[str, list[Obligation]] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
     breached: datetime | None = None
+    incidents: int = 0
+    missed: int = 0
+    origin: Obligation | None = None
     counts: dict[int, tuple[int, int, float]] = field(default_factory=dict)
     since: datetime | None = None
     period: datetime | None = None
+
+
+class Incident(Struct, frozen=True):
+    """A time in which a promise was broken, from the first obligation missed until nothing was late any more."""
+
+    incident: str
+    asset: str
+    promise: PromiseKind
+    begun: datetime
+    ended: datetime | None
+    missed: int
+    origin: Obligation
 
 
 class Pause(Struct, gc=False):
@@ -337,6 +355,7 @@ class Written:
         self.items: dict[int, tuple[Item, str, str]] = {}
         self.changes: dict[int, Change] = {}
         self.versions: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self.incidents: dict[str, Incident] = {}
 
 
 class State:

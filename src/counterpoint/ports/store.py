@@ -89,7 +89,19 @@ class ItemRow(Struct, frozen=True, kw_only=True):
     document: bytes
 
 
-Row = EventRow | RunRow | AttemptRow | VersionRow | ItemRow
+class IncidentRow(Struct, frozen=True, kw_only=True):
+    """A time in which a promise was broken; written anew with each obligation missed, and at its end."""
+
+    incident: str
+    asset: str
+    promise: str
+    missed: int
+    begun_at: datetime
+    ended_at: datetime | None
+    document: bytes
+
+
+Row = EventRow | RunRow | AttemptRow | VersionRow | ItemRow | IncidentRow
 
 
 class Transaction(Struct):
@@ -188,6 +200,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "attempts": ("run", "task", "phase"),
     "versions": ("asset", "partition", "by"),
     "items": ("pipeline", "state", "run", "change"),
+    "incidents": ("asset", "promise"),
 }
 
 
@@ -196,7 +209,7 @@ class History(Protocol):
 
     async def page(
         self,
-        table: Literal["events", "runs", "attempts", "versions", "items"],
+        table: Literal["events", "runs", "attempts", "versions", "items", "incidents"],
         *,
         where: Mapping[str, str | int] | None = None,
         before: int | None = None,

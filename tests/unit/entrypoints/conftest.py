@@ -40,7 +40,7 @@ class FakeHistory:
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Row]] = {
-            name: [] for name in ("events", "runs", "attempts", "versions", "items")
+            name: [] for name in ("events", "runs", "attempts", "versions", "items", "incidents")
         }
 
     async def page(

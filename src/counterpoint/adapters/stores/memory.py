@@ -214,3 +214,4 @@ def _droppable(
     yield keys(
         "versions", lambda version: version.at < before and version.seq < newest[version.asset, version.partition]
     )
+    yield keys("incidents", has_ended)

@@ -18,6 +18,7 @@ from counterpoint.ports.store import (
     FILTERS,
     AttemptRow,
     EventRow,
+    IncidentRow,
     ItemRow,
     Row,
     RunRow,
@@ -69,6 +70,7 @@ TABLES: Mapping[str, Table] = {
         Table("attempts", AttemptRow, ("attempt",)),
         Table("versions", VersionRow, ("asset", "partition", "seq")),
         Table("items", ItemRow, ("number",), place="number"),
+        Table("incidents", IncidentRow, ("incident",)),
     )
 }
 
@@ -88,6 +90,7 @@ DROPPABLE: Mapping[str, str] = {
     f" WHERE items.change = events.number AND items.state NOT IN {ENDED_ITEMS})",
     "versions": "at < {before} AND EXISTS (SELECT 1 FROM versions AS newer"
     " WHERE newer.asset = versions.asset AND newer.partition = versions.partition AND newer.seq > versions.seq)",
+    "incidents": "ended_at < {before}",
 }
 
 #: How many rows one transaction drops, so that no commit waits long behind it.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from counterpoint.ports.store import AttemptRow, EventRow, History, ItemRow, Row, RunRow, VersionRow
+from counterpoint.ports.store import AttemptRow, EventRow, History, IncidentRow, ItemRow, Row, RunRow, VersionRow
 
 Kind = TypeVar("Kind")
 
@@ -83,6 +83,18 @@ class ItemView(Struct, frozen=True, kw_only=True):
     document: Raw
 
 
+class IncidentView(Struct, frozen=True, kw_only=True):
+    """A time in which a promise was broken; `document` says with which obligation it began."""
+
+    incident: str
+    asset: str
+    promise: str
+    missed: int
+    begun_at: datetime
+    ended_at: datetime | None
+    document: Raw
+
+
 class EventView(Struct, frozen=True, kw_only=True):
     """A change that was kept; `event` is the CloudEvent as it came."""
 
@@ -104,13 +116,15 @@ def view(row: Row) -> Any:
             kind = VersionView
         case ItemRow():
             kind = ItemView
+        case IncidentRow():
+            kind = IncidentView
     fields = {name: getattr(row, name) for name in kind.__struct_fields__}
     return kind(**{**fields, "document": Raw(row.document)})
 
 
 async def page(
     history: History,
-    table: Literal["events", "runs", "attempts", "versions", "items"],
+    table: Literal["events", "runs", "attempts", "versions", "items", "incidents"],
     query: Paging,
     **more: str | int,
 ) -> Page[Any]:

@@ -23,6 +23,7 @@ from counterpoint.ports.store import (
     AttemptRow,
     EventRow,
     History,
+    IncidentRow,
     ItemRow,
     Row,
     RunRow,
@@ -130,12 +131,27 @@ def item(number: int, **changes: Any) -> ItemRow:
     return ItemRow(**fields | changes)
 
 
+def incident(number: int, **changes: Any) -> IncidentRow:
+    """An incident of `mart.gmv` that ended."""
+    fields: dict[str, Any] = {
+        "incident": f"mart.gmv/freshness#{number}",
+        "asset": "mart.gmv",
+        "promise": "freshness",
+        "missed": 1,
+        "begun_at": NOON,
+        "ended_at": NOON,
+        "document": b"{}",
+    }
+    return IncidentRow(**fields | changes)
+
+
 ONE_OF_EACH: dict[str, tuple[Row, Any]] = {
     "events": (event(1), 1),
     "runs": (run(1, started_at=None, ended_at=None), "build#1"),
     "attempts": (attempt(1, ended_at=None), "build#1/load/1"),
     "versions": (version(1), ("mart.gmv", "", 1)),
     "items": (item(1), 1),
+    "incidents": (incident(1, ended_at=None), "mart.gmv/freshness#1"),
 }
 
 
@@ -574,6 +590,8 @@ class StoreContract:
             event(4, accepted_at=NOON),
             version(2, at=old),
             version(1, partition="de", at=old),
+            incident(1, begun_at=old, ended_at=None),
+            incident(2, begun_at=old),
         ]
         dropped: list[Row] = [
             run(3, created_at=old, ended_at=old),
@@ -583,6 +601,7 @@ class StoreContract:
             event(5, accepted_at=old),
             event(6, accepted_at=old),
             version(1, at=old),
+            incident(3, begun_at=old, ended_at=old),
         ]
         await store.append(Transaction(epoch, [], kept + dropped))
 
@@ -596,6 +615,7 @@ class StoreContract:
             "items": 2,
             "events": 2,
             "versions": 1,
+            "incidents": 1,
         }
         for row in kept:
             assert row in await rows_of(store, self._table_of(row))
