@@ -112,6 +112,7 @@ class CreateRun(Decision, frozen=True, tag="CreateRun"):
             class's wait (`top_at`, when it moves to the top) and the latest start that promises allow (`latest`).
         takes_s: how long it is expected to take, where that is known better than by the pipeline.
         slot: the value that `concurrency_by` counts.
+        wanted_by: when what it makes is owed: the earliest obligation it serves, or what whoever asked said.
     """
 
     run: str
@@ -125,6 +126,7 @@ class CreateRun(Decision, frozen=True, tag="CreateRun"):
     latest: datetime | None = None
     takes_s: float | None = None
     slot: str = ""
+    wanted_by: datetime | None = None
     items: tuple[int, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
     by: str = ""

@@ -73,7 +73,7 @@ def _expect_moments(state: State) -> None:
             state.remember(attempt.look_at, "look", attempt.attempt)
     for run in state.runs.values():
         if run.rank != RANKS["top"]:
-            state.remember(run.due, "raise", run.run)
+            state.remember(run.raised_at, "raise", run.run)
         for awaited in run.confirming.values():
             state.remember(awaited.by, "confirm", run.run)
         for name, task in run.tasks.items():

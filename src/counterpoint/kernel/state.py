@@ -89,6 +89,7 @@ class Run(Struct, gc=False):
         attempts: the highest number of an attempt so far, so that none comes twice when tasks change.
         top_at, latest, takes_s, slot: as `decisions.CreateRun` has them.
         evictions, evicted: how often it made room for others, and when it last did.
+        wanted_by: as `decisions.CreateRun` has it.
     """
 
     run: str
@@ -136,11 +137,17 @@ class Run(Struct, gc=False):
     slot: str = ""
     evictions: int = 0
     evicted: datetime | None = None
+    wanted_by: datetime | None = None
 
     @property
     def of(self) -> Lane:
         """The lane it belongs to."""
         return (self.pipeline, self.partition, self.key)
+
+    @property
+    def raised_at(self) -> datetime:
+        """When it moves to the top, if it waits yet; runs of older snapshots have it as `due`."""
+        return self.top_at or self.due
 
 
 class Attempt(Struct, gc=False):
@@ -330,6 +337,13 @@ class Last(Struct, gc=False):
     failure: str = ""
 
 
+class Success(Struct, gc=False):
+    """A pipeline's successful run that started last: when that was, and how long it took from there."""
+
+    began: datetime
+    took_s: float
+
+
 class Touched:
     """What the step going on has to look at, and what views must write anew after it."""
 
@@ -384,6 +398,7 @@ class State:
         #: (pipeline, number of the source) -> last tick that was dealt with.
         self.ticks: dict[tuple[str, int], datetime] = {}
         self.last: dict[str, Last] = {}
+        self.successes: dict[str, Success] = {}
         #: Request -> run, so that the same request is the same run.
         self.requests: dict[str, str] = {}
         #: Host -> `ready` or `unreachable`.
@@ -564,7 +579,7 @@ class State:
                 return attempt is not None and attempt.deferred and attempt.look_at == at
             case "raise":
                 run = self.runs.get(about[0])
-                return run is not None and run.rank != RANKS["top"] and run.due == at
+                return run is not None and run.rank != RANKS["top"] and run.raised_at == at
             case "confirm":
                 run = self.runs.get(about[0])
                 return run is not None and any(awaited.by == at for awaited in run.confirming.values())
@@ -598,6 +613,7 @@ class State:
             "paused": self.paused,
             "ticks": [(pipeline, source, tick) for (pipeline, source), tick in self.ticks.items()],
             "last": self.last,
+            "successes": self.successes,
             "requests": self.requests,
             "hosts": self.hosts,
             "reserved": self.queue.reserved,
@@ -638,6 +654,7 @@ class Document(Struct):
     marks: list[Mark] = []
     promises: list[PromiseState] = []
     bands: list[Band] = []
+    successes: dict[str, Success] = {}
 
 
 def from_document(document: Document) -> State:
@@ -645,7 +662,7 @@ def from_document(document: Document) -> State:
     state = State()
     for name in ("at", "wall", "facts", "changes", "items", "ordinals", "plan", "digest", "declared", "plans"):
         setattr(state, name, getattr(document, name))
-    for name in ("numbers", "paused", "last", "requests", "hosts"):
+    for name in ("numbers", "paused", "last", "successes", "requests", "hosts"):
         setattr(state, name, getattr(document, name))
     state.runs = {run.run: run for run in document.runs}
     state.attempts = {attempt.attempt: attempt for attempt in document.attempts}

@@ -22,7 +22,7 @@ def enter(state: State, run: Run) -> None:
     run.held = True
     note_run(state, run)
     state.written.runs[run.run] = run
-    state.remember(run.due, "raise", run.run)
+    state.remember(run.raised_at, "raise", run.run)
     fill_places(state, run.of)
 
 
@@ -105,9 +105,9 @@ def withdraw(state: State, run: Run, task: str) -> None:
 def wait(state: State, run: Run, task: str) -> None:
     enqueue(state, run, task)
     state.touched.admission = True
-    if run.due <= state.at and run.rank != RANKS["top"]:
+    if run.raised_at <= state.at and run.rank != RANKS["top"]:
         # Nothing of the run waited when its time was over; now something does.
-        state.remember(run.due, "raise", run.run)
+        state.remember(run.raised_at, "raise", run.run)
 
 
 def enqueue(state: State, run: Run, task: str) -> None:

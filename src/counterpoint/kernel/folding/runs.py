@@ -26,6 +26,7 @@ from counterpoint.kernel.state import (
     Last,
     Run,
     State,
+    Success,
     TaskState,
     settled,
 )
@@ -56,7 +57,7 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     run.automatic, run.skip_items, run.reason = False, False, {}
     run.items, run.aside, run.holds, run.confirming, run.refused, run.overtaken = {}, (), {}, {}, "", False
     run.created = state.at
-    run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
+    run.top_at = run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
     run.rank = RANKS[state.plan.pipelines[run.pipeline].priority_class]
     _forget_ends(run, [task for task in run.tasks.values() if task.phase != "done"])
     take_plan(state, run)
@@ -100,6 +101,7 @@ def create_run(state: State, decision: d.CreateRun) -> None:
         latest=decision.latest,
         takes_s=decision.takes_s,
         slot=decision.slot,
+        wanted_by=decision.wanted_by,
         reason=msgspec.to_builtins(decision.reason),
     )
     if decision.request:
@@ -210,6 +212,10 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
     give_back_items(state, run, decision.items_become)
     leave(state, run)
     state.last[run.pipeline] = Last(run.run, run.phase, decision.at, decision.failure)
+    if run.phase == "succeeded" and run.admitted is not None:
+        known = state.successes.get(run.pipeline)
+        if known is None or known.began <= run.admitted:
+            state.successes[run.pipeline] = Success(run.admitted, (decision.at - run.admitted).total_seconds())
     state.written.runs[run.run] = run
     state.touched.lanes[run.of] = None
     if decision.phase == "succeeded":

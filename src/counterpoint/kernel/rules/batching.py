@@ -188,6 +188,7 @@ def new_run(
     """The decision that lets a run of this lane begin to wait, with its place in the queue."""
     pipeline, partition, key = lane
     priority = state.plan.pipelines[pipeline].priority_class
+    top_at = state.at + state.plan.waits[priority]
     return CreateRun(
         at=state.at,
         reason=reason,
@@ -196,7 +197,8 @@ def new_run(
         key=key,
         partition=partition,
         rank=RANKS[priority],
-        due=state.at + state.plan.waits[priority],
+        due=top_at,
+        top_at=top_at,
         automatic=automatic,
         items=items,
         params=params or {},
