@@ -1,0 +1,1 @@
+"""Pure questions about what happened: they are told everything, and change nothing."""

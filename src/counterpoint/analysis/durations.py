@@ -1,0 +1,217 @@
+"""How long things take, learned from what ended: bands of the median and of nine in ten.
+
+A quantile is the *nearest rank* of the newest samples: a time that was really measured. One hang
+must not move it. From ten samples on nearest rank sees to that (the largest of ten is above the
+ninth); below, the largest sample is left out where it is an outlier: more than twice the median,
+and further above it than `FAR` median absolute deviations.
+
+Hours of the week have quantiles of their own where the data carries it: enough samples in each,
+and more of the variance between hours than within them (`HOURS_EXPLAIN`). Durations are compared
+by their logarithm, so that one hang does not make an hour look different.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from math import ceil, log
+from statistics import median
+from typing import TypeAlias
+
+from counterpoint.kernel.events import Band
+
+#: Samples that a band is made of: the newest.
+NEWEST = 100
+#: Below so many samples the largest may be left out.
+FEW = 10
+#: So many median absolute deviations above the median is far; 1.4826 makes them standard deviations.
+FAR = 5 * 1.4826
+#: Samples kept for each hour of the week, and needed before it counts.
+HOUR_NEWEST, HOUR_FEWEST = 12, 4
+#: The share of variance that lies between hours, above which they have bands of their own.
+HOURS_EXPLAIN = 0.5
+#: Hours are compared anew after so many samples: that costs as much as there are hours.
+HOURS_EVERY = 16
+#: A band that moved by more than this share is worth telling.
+MOVED = 0.1
+
+#: (pipeline, task or "" for the whole run).
+Subject: TypeAlias = tuple[str, str]
+
+
+def quantiles(samples: Sequence[float]) -> tuple[float, float]:
+    """Median and nine in ten of samples in ascending order, by nearest rank; one outlier of a few is left out."""
+    count = len(samples)
+    if 2 < count < FEW and _is_outlier(samples):
+        count -= 1
+    return samples[ceil(0.5 * count) - 1], samples[ceil(0.9 * count) - 1]
+
+
+def _is_outlier(samples: Sequence[float]) -> bool:
+    middle = median(samples)
+    deviation = median(sorted(abs(sample - middle) for sample in samples))
+    return samples[-1] > 2 * middle and samples[-1] > middle + FAR * deviation
+
+
+def hour_of_week(moment: datetime) -> str:
+    """The hour of the week in UTC, as `Band.hours` names it: Monday 0 h is "0"."""
+    utc = moment.astimezone(UTC)
+    return str(utc.weekday() * 24 + utc.hour)
+
+
+def explained(groups: Iterable[Sequence[float]]) -> float:
+    """The share of the samples' variance that lies between groups, less what chance makes (epsilon squared)."""
+    logs = [[log(max(sample, 1e-3)) for sample in group] for group in groups]
+    count, total = sum(len(group) for group in logs), sum(sum(group) for group in logs)
+    if len(logs) < 2 or count <= len(logs):
+        return 0.0
+    mean = total / count
+    means = [sum(group) / len(group) for group in logs]
+    within = sum((each - own) ** 2 for group, own in zip(logs, means, strict=True) for each in group)
+    between = sum(len(group) * (own - mean) ** 2 for group, own in zip(logs, means, strict=True))
+    if within + between <= 0:
+        return 0.0
+    by_chance = (len(logs) - 1) * within / (count - len(logs))
+    return (between - by_chance) / (within + between)
+
+
+class Window:
+    """The newest samples of something, in ascending order too."""
+
+    def __init__(self) -> None:
+        self._newest: deque[float] = deque()
+        self.sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.sorted)
+
+    def add(self, sample: float) -> None:
+        """Take a sample; the oldest goes where there are too many."""
+        if len(self._newest) == NEWEST:
+            del self.sorted[bisect_left(self.sorted, self._newest.popleft())]
+        self._newest.append(sample)
+        insort(self.sorted, sample)
+
+
+class Hours:
+    """The newest samples by hour of the week."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, array[float]] = {}
+        self._since = 0
+        self.bands: dict[str, tuple[float, float]] = {}
+
+    def add(self, hour: str, sample: float) -> None:
+        """Take a sample; now and then look whether hours differ."""
+        samples = self._samples.setdefault(hour, array("d"))
+        samples.append(sample)
+        if len(samples) > HOUR_NEWEST:
+            del samples[0]
+        self._since += 1
+        if self._since >= HOURS_EVERY:
+            self._since = 0
+            self._compare()
+
+    def _compare(self) -> None:
+        enough = {hour: list(group) for hour, group in self._samples.items() if len(group) >= HOUR_FEWEST}
+        if explained(enough.values()) <= HOURS_EXPLAIN:
+            self.bands = {}
+            return
+        ordered = sorted(enough, key=int)
+        self.bands = {hour: quantiles(sorted(enough[hour])) for hour in ordered}
+
+
+class _Samples:
+    def __init__(self) -> None:
+        self.took, self.waited, self.hours = Window(), Window(), Hours()
+
+
+class Learner:
+    """Makes bands of what it is told. Its memory is bounded by the number of pipelines and tasks.
+
+    Args:
+        known: bands learned before. One stands until there are as many new samples as it was made of, or
+            ten: what was learned in a month is not given up for the first sample after a restart.
+    """
+
+    def __init__(self, known: Iterable[Band] = ()) -> None:
+        self._told: dict[Subject, Band] = {(band.pipeline, band.task): band for band in known}
+        self._stands_until = {subject: min(band.samples, FEW) for subject, band in self._told.items()}
+        self._samples: dict[Subject, _Samples] = {}
+        self._new: dict[Subject, None] = {}
+
+    def add(self, pipeline: str, task: str, *, took_s: float, at: datetime, waited_s: float | None = None) -> bool:
+        """Take a sample of something that succeeded.
+
+        Args:
+            task: "" for a whole run.
+            at: when it started.
+            waited_s: how long it waited before that; None where that says nothing.
+
+        Returns:
+            Whether nothing was known of it before.
+        """
+        subject = (pipeline, task)
+        samples = self._samples.setdefault(subject, _Samples())
+        samples.took.add(took_s)
+        samples.hours.add(hour_of_week(at), took_s)
+        if waited_s is not None:
+            samples.waited.add(waited_s)
+        self._new[subject] = None
+        return subject not in self._told
+
+    def changed(self) -> tuple[Band, ...]:
+        """Bands that are new, or moved by more than a tenth since they were last told; they are told now."""
+        found: list[Band] = []
+        for subject in self._new:
+            samples, told = self._samples[subject], self._told.get(subject)
+            if len(samples.took) < self._stands_until.get(subject, 0):
+                continue
+            band = _band(subject, samples, told)
+            if told is None or has_moved(told, band):
+                self._told[subject] = band
+                found.append(band)
+        self._new.clear()
+        return tuple(found)
+
+    def keep(self, subjects: Collection[Subject]) -> None:
+        """Forget all others: the plan does not have them any more."""
+        for known in (self._told, self._stands_until, self._samples, self._new):
+            for subject in [subject for subject in known if subject not in subjects]:
+                del known[subject]
+
+
+def _band(subject: Subject, samples: _Samples, told: Band | None) -> Band:
+    p50, p90 = quantiles(samples.took.sorted)
+    wait = quantiles(samples.waited.sorted) if samples.waited else (0.0, 0.0)
+    hours = samples.hours.bands
+    if not hours and told is not None and len(samples.took) < min(told.samples, NEWEST):
+        # It takes weeks to see that hours differ; until there are as many samples again, what was seen holds.
+        hours = told.hours
+    return Band(
+        pipeline=subject[0],
+        task=subject[1],
+        p50=p50,
+        p90=p90,
+        wait_p50=wait[0],
+        wait_p90=wait[1],
+        samples=len(samples.took),
+        hours=hours,
+    )
+
+
+def has_moved(before: Band, after: Band) -> bool:
+    """Whether a band is another one for whoever plans by it: by a tenth, or in its hours."""
+    if before.hours.keys() != after.hours.keys():
+        return True
+    # A wait is a tenth of nothing where nothing waited: it counts against wait and duration together.
+    whole = before.p90 + before.wait_p90
+    pairs = [(before.p50, after.p50, before.p50), (before.p90, after.p90, before.p90)]
+    pairs += [(before.wait_p50, after.wait_p50, whole), (before.wait_p90, after.wait_p90, whole)]
+    for hour, (p50, p90) in after.hours.items():
+        old = before.hours[hour]
+        pairs += [(old[0], p50, old[0]), (old[1], p90, old[1])]
+    return any(abs(new - old) > MOVED * base for old, new, base in pairs)
