@@ -270,7 +270,7 @@ def why_run(state: State, run: Run, at: datetime) -> Why:
                 lines.append(f"{attempt.attempt} has been running for {since}{doubt}.")
         elif task.phase == "resting" and task.not_before:
             moments.append(task.not_before)
-            lines.append(f"Task {name} rests after a failure ({task.failure}) until {_clock(task.not_before)}.")
+            lines.append(f"Task {name} rests after a failure ({task.failure}) until {say_clock(task.not_before)}.")
         elif task.phase == "ready":
             waiting = _why_waiting(state, run, name, at)
             lines += waiting.lines
@@ -317,7 +317,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
     when = run.due if run.rank != RANKS["top"] else None
     if when is not None:
-        lines.append(f"At {_clock(when)} it moves to the top of the queue.")
+        lines.append(f"At {say_clock(when)} it moves to the top of the queue.")
     return Why("waiting", lines, blockers, frees, when)
 
 
@@ -395,7 +395,7 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
         text = f"{what}, kept back because their run was cancelled by a person."
         return Why("pending", [text], [blocked], "a new item arrives or somebody resumes it")
     if lane.rest_until is not None and lane.rest_until > at:
-        text = f"{what} and rests until {_clock(lane.rest_until)} after {_count(lane.failures, 'failed run')}."
+        text = f"{what} and rests until {say_clock(lane.rest_until)} after {_count(lane.failures, 'failed run')}."
         return Why(
             "resting", [text], [Blocker("time", "", "rest after failure")], "the rest ends", lane.rest_until
         )
@@ -408,7 +408,7 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
             "pending", [f"{what} and waits for {wanted}."], [blocked], f"something new of {wanted} comes", moment
         )
     if moment is not None and moment > at:
-        text = f"{what}; its batch closes at {_clock(moment)}."
+        text = f"{what}; its batch closes at {say_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
     return Why("pending", [f"{what}; a run is about to be made of them."], [])
 
@@ -420,7 +420,7 @@ def _why_idle(state: State, pipeline: Pipeline) -> Why:
         return Why("idle", [f"{pipeline.name} runs only when somebody asks for it."], [], "somebody runs it")
     wanted = " or ".join(describe(source) for source in pipeline.trigger.sources)
     text = f"{pipeline.name} has nothing to do: nothing new of {wanted}"
-    text += f"; next tick at {_clock(when)}." if when else "."
+    text += f"; next tick at {say_clock(when)}." if when else "."
     ticks_only = all(isinstance(source, Cron | Every) for source in pipeline.trigger.sources)
     return Why("idle", [text], [], "its clock ticks" if ticks_only else f"something new of {wanted} comes", when)
 
@@ -465,5 +465,6 @@ def _resource(resource: str) -> str:
     return f"{kind} {name}" if kind != "fresh" else f"a good version of {name}"
 
 
-def _clock(moment: datetime) -> str:
+def say_clock(moment: datetime) -> str:
+    """A moment as a time of day."""
     return moment.strftime("%H:%M:%S UTC")
