@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from counterpoint.model.lineage import Lineage
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.promise import Calendar, Completion, Freshness, Rate, Team
 from counterpoint.model.trigger import Clock, Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
@@ -129,6 +130,11 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
             for asset in pipeline.reads:
                 found.setdefault(asset, []).append(pipeline.name)
         return {asset: tuple(names) for asset, names in found.items()}
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The ways from sources to promises; empty where nothing is promised."""
+        return Lineage(self)
 
 
 def subject_of(source: Source, pipeline: str) -> str:
