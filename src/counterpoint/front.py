@@ -12,7 +12,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +76,16 @@ class Score:
     def pool(self, name: str, slots: int, **keys: Any) -> str:
         """Declare a limited resource."""
         self._add("pools", name, {"slots": slots, **keys})
+        return name
+
+    def calendar(self, name: str, **keys: Any) -> str:
+        """Declare days on which promises count, and windows of maintenance; `except_` is the key `except`."""
+        self._add("calendars", name, keys)
+        return name
+
+    def team(self, name: str, weight: float) -> str:
+        """Declare how large a team's share of the resources is, beside the weights of the other teams."""
+        self._add("teams", name, {"weight": weight})
         return name
 
     def pipeline(self, *, name: str = "", **keys: Any) -> Callable[[Function], Function]:
@@ -176,6 +186,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
             return f"{value // timedelta(milliseconds=1)}ms"
         case date():
             return value.isoformat()
+        case time():
+            return value.strftime("%H:%M")
         case Path():
             return str(value)
         case Mapping():

@@ -57,8 +57,18 @@ def _nth(clock: Every, number: int) -> datetime:
 
 
 @lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of that name, looked up once."""
     return ZoneInfo(name)
+
+
+def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
+    """The instant of a local time in UTC: of a repeated one the first, for a skipped one the next valid one."""
+    first = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if first.astimezone(zone).replace(tzinfo=None) == local:
+        return first
+    # Both folds of a skipped time are wrong by the gap, on either side; its end lies between.
+    return _end_of_gap(zone, local.replace(tzinfo=zone, fold=1).astimezone(UTC), first)
 
 
 def _ticks(clock: Cron, after: datetime) -> Iterator[datetime]:
@@ -66,7 +76,7 @@ def _ticks(clock: Cron, after: datetime) -> Iterator[datetime]:
     from cronsim import CronSim  # here, because many scores have no clock
 
     expression = ALIASES.get(clock.expression, clock.expression)
-    zone = _zone(clock.timezone)
+    zone = zone_of(clock.timezone)
     if expression.split()[1].startswith("*"):
         for tick in CronSim(expression, after.astimezone(zone)):
             yield tick.astimezone(UTC)

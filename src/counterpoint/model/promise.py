@@ -18,7 +18,7 @@ PromiseKind: TypeAlias = Literal["freshness", "completion"]
 
 
 class Freshness(Struct, frozen=True, gc=False):
-    """Each change is in the asset `within` so long after it happened, for a share `target` of them `over` a window.
+    """A share `target` of the changes is in the asset at most `within` after they happened, `over` a window.
 
     Attributes:
         calendar: days on which changes count, and maintenance in which age stands still; "" is always.

@@ -27,6 +27,9 @@ _JSON_TYPES = {
 }  # fmt: skip
 
 
+_PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?) ?%")
+
+
 class Kind:
     """A kind of value.
 
@@ -367,23 +370,15 @@ class MapOf(Kind):
         }
 
 
-class Later(Kind):
-    """What a later release acts on. It is refused, never accepted silently."""
-
-    phrase, example = "nothing yet", ""
-
-    def read(self, node: Node, reading: Reading) -> Reported:
-        """Always refused."""
-        raise refuse_for_now(node, reading, node.key)
-
-
 def refuse_for_now(node: Node, reading: Reading, what: str) -> Reported:
     """Put on the list that only a later release acts on this; raise what it returns."""
     message = f"a key that this release acts on was expected, `{what}` was found; leave it out until it does"
     return reading.refuse(node, message, "not-yet")
 
 
-def duration(at_least: timedelta = timedelta(0), example: str = "10m") -> Parsed:
+def duration(
+    at_least: timedelta = timedelta(0), example: str = "10m", *, at_most: timedelta = timedelta.max
+) -> Parsed:
     """A length of time."""
 
     def parse(text: str) -> timedelta:
@@ -392,6 +387,8 @@ def duration(at_least: timedelta = timedelta(0), example: str = "10m") -> Parsed
             raise ValueError(
                 f"a duration of at least {at_least.total_seconds():g}s was expected, {text!r} was found"
             )
+        if length > at_most:
+            raise ValueError(f"a duration of at most {at_most.days}d was expected, {text!r} was found")
         return length
 
     return Parsed("a duration such as 30s, 5m or 1h30m", example, parse)
@@ -400,6 +397,24 @@ def duration(at_least: timedelta = timedelta(0), example: str = "10m") -> Parsed
 def duration_range(example: str) -> Parsed:
     """A length of time and the longest that it may grow to."""
     return Parsed("a range of durations such as 10s..5m", example, parse_duration_range)
+
+
+def percentage(*, with_zero: bool = False) -> Parsed:
+    """A share of the whole, as a number from 0 to 1: `99.9%`, or the number itself."""
+    bounds = "from 0% to 100%" if with_zero else "above 0%, up to 100%"
+
+    def parse(value: str | float) -> float:
+        if isinstance(value, str):
+            match = _PERCENTAGE.fullmatch(value)
+            share = float(match[1]) / 100 if match else -1.0
+        else:
+            # 1 could be a whole or a hundredth; 0 is the same in both.
+            share = float(value) if type(value) is float or value == 0 else -1.0
+        if not 0 <= share <= 1 or (share == 0 and not with_zero):
+            raise ValueError(f"a percentage {bounds}, such as 99.5%, was expected, {value!r} was found")
+        return round(share, 12)
+
+    return Parsed("a percentage such as 99%", "99%", parse, types=(str, float, int))
 
 
 def size() -> Parsed:

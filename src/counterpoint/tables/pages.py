@@ -97,17 +97,11 @@ def _variants_lines(variants: Variants, explained: set[str]) -> Iterator[str]:
 
 def _table(keys: Iterable[Key], *records: Record) -> Iterator[str]:
     """A table of keys that each of the records takes."""
-    later = []
     yield from _HEAD
     for key in keys:
-        if key.later:
-            later.append(f"`{key.name}`")
-        else:
-            default = "**required**" if key.required else _default(key, records)
-            yield f"| `{key.name}` | {_value(key.kind)} | {default} | {key.doc} |"
+        default = "**required**" if key.required else _default(key, records)
+        yield f"| `{key.name}` | {_value(key.kind)} | {default} | {key.doc} |"
     yield ""
-    if later:
-        yield f"Kept for later releases, and refused by this one: {', '.join(later)}.\n"
 
 
 def _value(kind: Kind) -> str:
@@ -134,7 +128,7 @@ def _default(key: Key, records: Iterable[Record]) -> str:
     models = [record.model for record in records if record.model is not None]
     defaults = {field.name: field.default for model in models for field in msgspec.structs.fields(model)}
     default = key.otherwise or _as_written(key.default) or _as_written(defaults.get(key.into))
-    return f"`{default}`" if re.fullmatch(r"[\w.:+/-]+|> 0", default) else default
+    return f"`{default}`" if re.fullmatch(r"[\w.:+/%-]+|> 0", default) else default
 
 
 def _as_written(value: Any) -> str:
@@ -146,6 +140,8 @@ def _as_written(value: Any) -> str:
             return format_duration(value).replace(" ", "")
         case (timedelta() as low, timedelta() as high):
             return f"{_as_written(low)}..{_as_written(high)}"
+        case float() if 0 <= value <= 1:
+            return f"{value * 100:.6g}%"
         case str() | int():
             return str(value)
     return ""

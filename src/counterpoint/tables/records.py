@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from counterpoint.tables.kinds import Definitions, Kind, Later, Schema, article, refuse_for_now
+from counterpoint.tables.kinds import Definitions, Kind, Schema, article
 from counterpoint.tables.nodes import Node, described, locate
 from counterpoint.tables.reading import Reading, Reported
 
@@ -31,11 +31,6 @@ class Key(Struct, frozen=True):
     required: bool = False
     default: Any = None
     otherwise: str = ""
-
-    @property
-    def later(self) -> bool:
-        """Whether this release refuses it."""
-        return isinstance(self.kind, Later)
 
     @property
     def into(self) -> str:
@@ -139,7 +134,7 @@ class Record(Kind):
         raise refuse_shape(self, node, reading)
 
     def _refuse_key(self, name: str, node: Node, reading: Reading) -> Reported:
-        known = [key.name for key in self.keys if not key.later]
+        known = [key.name for key in self.keys]
         hint = self._misplaced.get(name) or reading.hint(name, known, f"it takes {', '.join(known)}")
         return reading.refuse(node, f"{self.phrase} has no key {name!r}; {hint}", "unknown-key")
 
@@ -161,7 +156,7 @@ class Variants(Kind):
     Args:
         common: keys that each sort takes as well.
         both: what to do when two leading keys stand together.
-        later: words that a later release takes instead of a mapping.
+        words: names of leading keys that may stand alone, as `auto` for `{auto: }`.
         phrase, misplaced, sample: as for `Record`.
     """
 
@@ -172,13 +167,13 @@ class Variants(Kind):
         *variants: Record,
         both: str,
         common: tuple[Key, ...] = (),
-        later: tuple[str, ...] = (),
+        words: tuple[str, ...] = (),
         phrase: str = "",
         misplaced: Mapping[str, str] | None = None,
         sample: str = "",
     ) -> None:
         self.name, self.doc, self.variants, self.common, self.sample = name, doc, variants, common, sample
-        self._both, self._later, misplaced = both, later, misplaced or {}
+        self._both, self._words, misplaced = both, words, misplaced or {}
         self._records = {
             variant.keys[0].name: variant.with_keys(*common, misplaced=misplaced) for variant in variants
         }
@@ -192,8 +187,8 @@ class Variants(Kind):
 
     def read(self, node: Node, reading: Reading) -> Any:
         """What the sort with that leading key makes of it."""
-        if isinstance(node.value, str) and node.value in self._later:
-            raise refuse_for_now(node, reading, f"{node.key}: {node.value}")
+        if isinstance(node.value, str) and node.value in self._words:
+            node = Node({node.value: Node(None, node.file, node.line, node.value)}, node.file, node.line, node.key)
         if not isinstance(node.value, dict):
             if type(node.value) not in self.types:
                 raise refuse_shape(self, node, reading)
@@ -222,11 +217,13 @@ class Variants(Kind):
         whole["oneOf"] = [
             {
                 "required": [key.name for key in record.keys if key.required or key is record.keys[0]],
-                "propertyNames": {"enum": [key.name for key in record.keys if not key.later]},
+                "propertyNames": {"enum": [key.name for key in record.keys]},
             }
             for record in self._records.values()
         ]
         short = [form for record in self._records.values() for form in record.short_forms(definitions)]
+        if self._words:
+            short.append({"enum": list(self._words)})
         return _define(self.name, [whole, *short], definitions)
 
 
@@ -242,12 +239,11 @@ def _builder(model: type[Struct] | None) -> Build:
 
 
 def _object_schema(doc: str, keys: tuple[Key, ...], definitions: Definitions) -> Schema:
-    """A closed object with these properties; keys of later releases are left out."""
+    """A closed object with these properties."""
     properties = {}
     for key in keys:
-        if not key.later:
-            default = {} if key.default is None else {"default": key.default}
-            properties[key.name] = {"description": key.doc, **default, **key.kind.schema(definitions)}
+        default = {} if key.default is None else {"default": key.default}
+        properties[key.name] = {"description": key.doc, **default, **key.kind.schema(definitions)}
     return {"type": "object", "description": doc, "properties": properties, "additionalProperties": False}
 
 

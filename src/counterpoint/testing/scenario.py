@@ -259,6 +259,22 @@ class _Play:
         """`lost ATTEMPT`: an attempt has certainly ended, nobody knows how."""
         self._take(e.AttemptLost, attempt=line.words[0])
 
+    def learned(self, line: Line) -> None:
+        """`learned build[/run] p50=5m p90=8m [wait=1m]`: how long something takes was learned."""
+        pipeline, _, task = line.words[0].partition("/")
+        seconds = {name: parse_duration(text).total_seconds() for name, text in line.options.items()}
+        wait = seconds.get("wait", 0.0)
+        band = e.Band(
+            pipeline=pipeline,
+            task=task,
+            p50=seconds["p50"],
+            p90=seconds["p90"],
+            wait_p50=wait,
+            wait_p90=wait,
+            samples=20,
+        )
+        self._take(e.DurationsLearned, bands=(band,))
+
     def clock(self, line: Line) -> None:
         """`clock 2h` or `clock -2h`: the clock on the wall is set forward or back."""
         text = line.words[0]
@@ -295,6 +311,7 @@ VERBS: Mapping[str, Callable[[_Play, Line], None]] = {
     "callback": _Play.callback,
     "checkpoint": _Play.checkpoint,
     "lost": _Play.lost,
+    "learned": _Play.learned,
     "clock": _Play.clock,
     "reload": _Play.reload,
 }

@@ -57,7 +57,7 @@ _SOURCES = Variants(
     Record("asset source", "Versions.", Key("asset", Name("asset"), "Which."), Key("when", Text(), "Only those.")),
     common=(Key("max", Integer(), "At most."),),
     both="choose",
-    later=("auto",),
+    words=("asset",),
 )
 
 
@@ -191,7 +191,11 @@ def test_names_that_must_be_declared_are_kept_for_whoever_knows_them() -> None:
         ({"max": 1}, "a source needs one of `every`, `asset`, none was found; write it like `{every: 10m}`"),
         ({"every": "5m", "when": "x"}, "a clock has no key 'when'; it takes every, max"),
         ({"evry": "5m"}, "a source has no key 'evry'; did you mean 'every'?"),
-        ("auto", "a key that this release acts on was expected, `: auto` was found; leave it out until it does"),
+        ("auto", "a source, a mapping, was expected, 'auto' was found; write it like `{every: 10m}`"),
+        (
+            "asset",
+            "`asset`: the name of an asset was expected, nothing was found; write it like `asset: some-asset`",
+        ),
         (5, "a source, a mapping, was expected, 5 was found; write it like `{every: 10m}`"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from counterpoint.engine.declare.format import score_format
 from counterpoint.engine.declare.links import check_links
@@ -20,7 +21,8 @@ from counterpoint.engine.declare.pages import reference, schema
 from counterpoint.engine.declare.python import read_python, run_python
 from counterpoint.engine.declare.yaml import read_yaml
 from counterpoint.errors import DeclarationError
-from counterpoint.model.plan import DEFAULT_WAITS, Plan
+from counterpoint.model.plan import DEFAULT_WAITS, Asset, Plan
+from counterpoint.model.promise import Calendar
 from counterpoint.ports.tool import Tool
 from counterpoint.tables.nodes import Node
 from counterpoint.tables.reading import Reading, Reported
@@ -28,7 +30,7 @@ from counterpoint.tables.reading import Reading, Reported
 __all__ = ["ScoreText", "declare", "declare_scores", "declare_text", "read_files", "reference", "schema"]
 
 #: Sections whose names are unique over all files of a plan.
-_SECTIONS = ("pools", "events", "assets", "pipelines", "classes")
+_SECTIONS = ("pools", "events", "assets", "pipelines", "classes", "calendars", "teams")
 
 
 class ScoreText(Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,9 +172,11 @@ def _plan(documents: Sequence[_Document], tools: Mapping[str, Tool], reading: Re
         timezone=_timezone(documents[0].root) if documents else "UTC",
         pools=sections["pools"],
         events=sections["events"],
-        assets=sections["assets"],
+        assets={name: _in_zone(asset, sections["calendars"]) for name, asset in sections["assets"].items()},
         pipelines=sections["pipelines"],
         waits=DEFAULT_WAITS | sections["classes"],
+        calendars=sections["calendars"],
+        teams=sections["teams"],
     )
     check_links(plan, declared, reading)
     if reading.mistakes:
@@ -199,6 +203,15 @@ def _merged(section: str, scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, value in score.get(section, {}).items():
             merged.setdefault(name, value)
     return merged
+
+
+def _in_zone(asset: Asset, calendars: Mapping[str, Calendar]) -> Asset:
+    """An asset whose times of day are local where its calendar's days are."""
+    promise = asset.completion
+    calendar = calendars.get(promise.calendar) if promise else None
+    if promise is None or calendar is None:
+        return asset
+    return replace(asset, completion=replace(promise, timezone=calendar.timezone))
 
 
 def _name(documents: Sequence[_Document], scores: Sequence[dict[str, Any]]) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from counterpoint.model import calendar, expression
-from counterpoint.model.quantity import parse_duration
+from counterpoint.model.promise import Expected, Rate, Window
+from counterpoint.model.quantity import parse_duration, parse_duration_range
 from counterpoint.model.trigger import TimeOfDay
 from counterpoint.tables.kinds import Definitions, Kind, Parsed, Schema, Text
 from counterpoint.tables.nodes import Node
@@ -22,6 +23,9 @@ from counterpoint.tables.reading import Reading
 _WIDE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}"
 _WIDE_SIGNS = "letters, digits and `_ . : / @ + -`"
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_RATE = re.compile(r"([0-9]{1,9})/(.+)")
+_WINDOW = re.compile(r"(?:(\S+) +)?([0-9]{2}:[0-9]{2}) ?- ?([0-9]{2}:[0-9]{2})")
 _FACTOR = re.compile(r"x([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _EXPRESSION_LENGTH_MAX = 10_000
 
@@ -95,6 +99,86 @@ def at_latest() -> Parsed:
             raise ValueError(message) from None
 
     return Parsed("a duration such as 2h or a time of day such as 07:00", "2h", parse)
+
+
+def time_of_day(example: str) -> Parsed:
+    """A local time of day, as `HH:MM`."""
+
+    def parse(text: str) -> str:
+        if not _TIME_OF_DAY.fullmatch(text):
+            raise ValueError(f"a time of day from 00:00 to 23:59 was expected, {text!r} was found")
+        return text
+
+    return Parsed("a time of day such as 07:00", f'"{example}"', parse)
+
+
+def weekdays() -> Parsed:
+    """Days of the week, Monday is 0: one, a range of them, or several with commas."""
+    return Parsed("days of the week such as mon-fri", "mon-fri", _parse_weekdays)
+
+
+def day() -> Parsed:
+    """A date."""
+
+    def parse(text: str) -> date:
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"a date such as 2026-12-25 was expected, {text!r} was found") from None
+
+    return Parsed("a date such as 2026-12-25", "2026-12-25", parse)
+
+
+def window() -> Parsed:
+    """A span of local time that comes again, on all days or on some."""
+
+    def parse(text: str) -> Window:
+        match = _WINDOW.fullmatch(text.strip())
+        start, end = (match[2], match[3]) if match else ("", "")
+        end = "00:00" if end == "24:00" else end
+        if match is None or not _TIME_OF_DAY.fullmatch(start) or not _TIME_OF_DAY.fullmatch(end):
+            message = f"a window such as 01:00-01:30 or sun 02:00-04:00 was expected, {text!r} was found"
+            raise ValueError(message)
+        return Window(start, end, _parse_weekdays(match[1]) if match[1] else (0, 1, 2, 3, 4, 5, 6))
+
+    return Parsed("a window such as sun 02:00-04:00", '"sun 02:00-04:00"', parse)
+
+
+def rate(example: str) -> Parsed:
+    """So many in a span of time."""
+
+    def parse(text: str) -> Rate:
+        match = _RATE.fullmatch(text)
+        if match is None or not int(match[1]):
+            raise ValueError(f"a rate such as 60/1m, at least one in a time, was expected, {text!r} was found")
+        per = parse_duration(match[2] if match[2][0].isdigit() else f"1{match[2]}")
+        if not per:
+            raise ValueError(
+                f"a rate in a time longer than nothing, such as 60/1m, was expected, {text!r} was found"
+            )
+        return Rate(int(match[1]), per)
+
+    return Parsed("a rate such as 60/1m", example, parse)
+
+
+def expected_time() -> Parsed:
+    """How long something is expected to take: always, or in half of the cases and in nine of ten."""
+    return Parsed(
+        "a duration such as 5m, or the median and the 90th percentile such as 5m..20m",
+        "5m..20m",
+        lambda text: Expected(*parse_duration_range(text)),
+    )
+
+
+def weight() -> Parsed:
+    """A number above zero."""
+
+    def parse(number: float) -> float:
+        if not 0 < number <= 1_000_000:
+            raise ValueError(f"a number above 0, such as 2, was expected, {number!r} was found")
+        return float(number)
+
+    return Parsed("a number above 0", "2", parse, types=(int, float))
 
 
 class Timezone(Text):
@@ -185,6 +269,19 @@ def _parse_cron(text: str) -> str:
     except CronSimError as error:
         raise ValueError(f"a cron expression was expected, {text!r} was found ({str(error).lower()})") from error
     return " ".join(expression.split())
+
+
+def _parse_weekdays(text: str) -> tuple[int, ...]:
+    """The days that `mon-fri`, `sat,sun` or `fri-mon` name, ascending."""
+    found: set[int] = set()
+    for part in text.lower().split(","):
+        first, dash, last = part.strip().partition("-")
+        if first not in _WEEKDAYS or (dash and last not in _WEEKDAYS):
+            raise ValueError(f"days of the week such as mon-fri or sat,sun were expected, {text!r} was found")
+        start = _WEEKDAYS.index(first)
+        length = (_WEEKDAYS.index(last) - start) % 7 if dash else 0
+        found.update((start + number) % 7 for number in range(length + 1))
+    return tuple(sorted(found))
 
 
 def _parse_expression(text: str) -> str:

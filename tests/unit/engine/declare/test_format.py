@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,19 @@ import pytest
 from counterpoint.engine.declare import declare
 from counterpoint.model.pipeline import After, OutOfMemory, Pipeline, Retry, Secret
 from counterpoint.model.plan import Asset, Plan, Pool
+from counterpoint.model.promise import (
+    Calendar,
+    Completion,
+    Elastic,
+    Expected,
+    Freshness,
+    Preempt,
+    Rate,
+    Team,
+    Window,
+)
 from counterpoint.model.trigger import (
+    Auto,
     Batch,
     Cron,
     Delivery,
@@ -225,6 +237,108 @@ def test_a_trigger_takes_batch_delivery_and_rest(trigger: Callable[[str], Trigge
     assert found.give_up == 5
     assert found.delivery == Delivery("sync", "started", timedelta(minutes=5), "warn")
     assert trigger("{event: order.placed, delivery: sync}").delivery == Delivery("sync")
+
+
+def test_auto_listens_to_all_that_is_read_and_not_written(pipeline: Callable[[str], Pipeline]) -> None:
+    found = pipeline("{trigger: auto, reads: [raw, many, mart], writes: [mart], run: work}").trigger
+
+    assert found == Trigger(groups=((OnAsset("raw"), OnAsset("many")),), auto=Auto())
+
+
+def test_auto_takes_what_does_not_end_its_batch(pipeline: Callable[[str], Pipeline]) -> None:
+    keys = (
+        "{trigger: {auto: {eager: idle}, batch: {max: 9, by: event.data.x}, rearm: 1s..1m}, reads: [raw], run: x}"
+    )
+
+    assert pipeline(keys).trigger == Trigger(
+        groups=((OnAsset("raw"),),),
+        auto=Auto(eager="idle"),
+        batch=Batch(max=9, by="event.data.x"),
+        rearm=(timedelta(seconds=1), timedelta(minutes=1)),
+    )
+
+
+def test_auto_without_reads_samples_the_world(trigger: Callable[[str], Trigger]) -> None:
+    assert trigger("auto") == trigger("{auto: }") == Trigger(groups=(), auto=Auto())
+
+
+def test_an_asset_makes_promises(declared: Declared) -> None:
+    plan = declared(
+        "assets:\n"
+        "  a: {freshness: {within: 30m, target: 99.5%, over: 14d, calendar: work, share: time},"
+        " completion: {by: 06:30, target: 0.9, over: 30d, cutoff: 22:00, calendar: work}}\n"
+        "  b: {freshness: 2h, completion: 07:00}\n"
+        "  c: {arrives: 10m}\n"
+        "calendars: {work: {timezone: Asia/Tokyo}}\n"
+        "timezone: Europe/Berlin\n"
+        "events: {e: {arrives: 30s}}\n"
+    )
+
+    assert plan.assets["a"].freshness == Freshness(
+        timedelta(minutes=30), 0.995, timedelta(days=14), "work", "time"
+    )
+    assert plan.assets["a"].completion == Completion(
+        "06:30", 0.9, timedelta(days=30), "22:00", "work", "Asia/Tokyo"
+    )
+    assert plan.assets["b"] == Asset(
+        freshness=Freshness(timedelta(hours=2)), completion=Completion("07:00", timezone="Europe/Berlin")
+    )
+    assert plan.assets["c"].arrives == timedelta(minutes=10)
+    assert plan.events["e"].arrives == timedelta(seconds=30)
+
+
+def test_a_calendar_names_days_and_windows(declared: Declared) -> None:
+    plan = declared(
+        "timezone: Europe/Berlin\n"
+        "calendars:\n"
+        "  work: {days: mon-fri, except: [2026-12-25], timezone: UTC,"
+        " maintenance: [sun 02:00-04:00, 23:30-00:30]}\n"
+        "  some: {days: ['fri-mon', 'wed,tue'], maintenance: 'sat,sun 22:00-24:00'}\n"
+        "  all:\n"
+    )
+
+    every = (0, 1, 2, 3, 4, 5, 6)
+    assert plan.calendars["work"] == Calendar(
+        days=(0, 1, 2, 3, 4),
+        without=(date(2026, 12, 25),),
+        maintenance=(Window("02:00", "04:00", (6,)), Window("23:30", "00:30", every)),
+        timezone="UTC",
+    )
+    assert plan.calendars["some"] == Calendar(
+        days=(0, 1, 2, 4, 5, 6), maintenance=(Window("22:00", "00:00", (5, 6)),), timezone="Europe/Berlin"
+    )
+    assert plan.calendars["all"] == Calendar(timezone="Europe/Berlin")
+
+
+def test_teams_have_weights_and_pools_have_limits(declared: Declared) -> None:
+    plan = declared("teams: {a: 2, b: {weight: 0.5}}\npools: {api: {slots: 2, target: 70%, rate: 60/m}}")
+
+    assert plan.teams == {"a": Team(2.0), "b": Team(0.5)}
+    assert plan.pools["api"] == Pool(2, 0.7, Rate(60, timedelta(minutes=1)))
+
+
+def test_a_pipeline_has_limits(pipeline: Callable[[str], Pipeline]) -> None:
+    found = pipeline(
+        "{preempt: {minimum: 2m, evictions: 1}, rate: 10/1m, storm: 100/30s, run: x,"
+        " elastic: {max: 4, by: event.data.x}, concurrency: {max: 2, by: event.data.y}, trigger: {asset: raw}}"
+    )
+
+    assert found.preempt == Preempt(timedelta(minutes=2), 1)
+    assert (found.rate, found.storm) == (Rate(10, timedelta(minutes=1)), Rate(100, timedelta(seconds=30)))
+    assert found.elastic == Elastic(4, "event.data.x")
+    assert (found.concurrency, found.concurrency_by) == (2, "event.data.y")
+    assert pipeline("{preempt: true, run: x}").preempt == Preempt()
+    assert pipeline("{preempt: false, run: x}").preempt is None
+
+
+def test_tasks_are_expected_to_take_time_and_to_fail(pipeline: Callable[[str], Pipeline]) -> None:
+    tasks = pipeline(
+        "{takes: 5m..20m, fails: 1%, tasks: {a: {command: x}, b: {command: y, takes: 30s, fails: 0}}}"
+    ).tasks
+
+    assert tasks["a"].takes == Expected(timedelta(minutes=5), timedelta(minutes=20))
+    assert tasks["b"].takes == Expected(timedelta(seconds=30), timedelta(seconds=30))
+    assert (tasks["a"].fails, tasks["b"].fails) == (0.01, 0.0)
 
 
 def test_a_pipeline_may_read_what_it_writes_in_place(declared: Declared) -> None:

@@ -138,10 +138,51 @@ def test_what_beginners_write_is_answered_with_what_to_write_instead() -> None:
             "`pattern: sync` was expected beside `until`",
         ),
         # What later releases act on.
-        ("{run: work, trigger: auto}", "`trigger: auto` was found; leave it out until it does [not-yet]"),
         ("{run: work, trigger: {asset: raw, delivery: reconcile}}", "`delivery: reconcile` was found"),
         ("{run: work, trigger: {asset: raw, delivery: {pattern: reconcile}}}", "`pattern: reconcile` was found"),
-        ("{run: work, preempt: never}", "`preempt` was found; leave it out until it does [not-yet]"),
+        # Promises and limits.
+        (
+            "{run: work, reads: [raw], trigger: {auto: {}, batch: {quiet: 5s}}}",
+            "`max` or `by` was expected beside `auto`, `quiet` was found; leave it out: "
+            "the promises downstream say how long changes may be gathered [wrong-value]",
+        ),
+        ("{run: work, trigger: {auto: {eager: yes}}}", "`eager`: `never` or `idle` was expected, 'yes' was found"),
+        ("{run: work, trigger: {auto: {}, asset: raw}}", "`asset` and `auto` were found; put them under"),
+        (
+            "{run: work, preempt: never}",
+            "`preempt`: true or false or a mapping of limits was expected, 'never' was found",
+        ),
+        ("{run: work, preempt: {evictions: 0}}", "a whole number of at least 1 was expected, 0 was found"),
+        (
+            "{run: work, preemptible: true}",
+            "a pipeline has no key 'preemptible'; write `preempt: true` [unknown-key]",
+        ),
+        (
+            "{run: work, priority: 1}",
+            "a pipeline has no key 'priority'; write `class: urgent`, `class: normal` or",
+        ),
+        ("{run: work, sla: 1h}", "a promise stands with the asset: write `assets: {NAME: {freshness: 30m}}`"),
+        ("{run: work, rate: 10}", "`rate`: a rate such as 60/1m was expected, 10 was found; write it like"),
+        (
+            "{run: work, rate: 0/1m}",
+            "a rate such as 60/1m, at least one in a time, was expected, '0/1m' was found",
+        ),
+        ("{run: work, storm: 5/0s}", "a rate in a time longer than nothing, such as 60/1m, was expected"),
+        ("{run: work, elastic: {max: 4}}", "`elastic` needs `by`, it was not found; write `by: event.data.shop`"),
+        ("{run: work, concurrency: {by: event.data.x}}", "`concurrency` needs `max`, it was not found"),
+        (
+            "{run: work, takes: 20m..5m}",
+            "a range from the shorter to the longer was expected, '20m..5m' was found",
+        ),
+        (
+            "{run: work, fails: 101%}",
+            "a percentage from 0% to 100%, such as 99.5%, was expected, '101%' was found",
+        ),
+        ("{tasks: {a: {command: x, sla: 1h}}}", "a promise stands with the asset"),
+        (
+            "{tasks: {a: {command: x, priority: 1}}}",
+            "only a pipeline has a place in the queue: write `class` there",
+        ),
     ],
 )
 def test_a_wrong_pipeline_is_refused(refused: Refused, keys: str, saying: str) -> None:
@@ -161,15 +202,50 @@ def test_a_wrong_pipeline_is_refused(refused: Refused, keys: str, saying: str) -
         ("pools: {a: 0}", "`a`: a whole number of at least 1 was expected, 0 was found; write it like `a: 1`"),
         ("pools: {a: }", "`a`: a whole number of at least 1 was expected, nothing was found"),
         ("pools: {a: {}}", "a pool needs `slots`, it was not found; write `slots: 1` [missing-key]"),
-        ("pools: {a: {slots: 2, target: 70%}}", "`target` was found; leave it out until it does [not-yet]"),
+        (
+            "pools: {a: {slots: 2, target: 70}}",
+            "a percentage above 0%, up to 100%, such as 99.5%, was expected, 70",
+        ),
+        (
+            "pools: {a: {slots: 2, target: 0%}}",
+            "a percentage above 0%, up to 100%, such as 99.5%, was expected, '0%'",
+        ),
         (
             "pools: {'a b': 1}",
             "a name for the pool, of letters, digits and `_ . : / @ + -`, was expected, 'a b' was found",
         ),
-        ("calendars: {}", "[not-yet]"),
-        ("teams: {a: {weight: 2}}", "[not-yet]"),
-        ("assets: {a: {freshness: {within: 1h}}}", "`freshness` was found; leave it out until it does [not-yet]"),
-        ("assets: {a: {completion: {by: 07:00}}}", "[not-yet]"),
+        (
+            "calendars: {a: {days: mon-fry}}",
+            "days of the week such as mon-fri or sat,sun were expected, 'mon-fry'",
+        ),
+        ("calendars: {a: {days: []}}", "days of the week such as mon-fri, or a list of such, was expected"),
+        (
+            "calendars: {a: {except: [25.12.2026]}}",
+            "a date such as 2026-12-25 was expected, '25.12.2026' was found",
+        ),
+        ("calendars: {a: {maintenance: 2am-4am}}", "a window such as 01:00-01:30 or sun 02:00-04:00 was expected"),
+        ("calendars: {a: {maintenance: ['00:00-12:00', '12:00-24:00']}}", "some time outside `maintenance` was"),
+        ("calendars: {a: {holidays: []}}", "a calendar has no key 'holidays'; write `except: [2026-12-25]`"),
+        ("calendars: {a: {blackouts: []}}", "a calendar has no key 'blackouts'; write `maintenance: ["),
+        ("teams: {a: {weight: 0}}", "`weight`: a number above 0, such as 2, was expected, 0 was found"),
+        ("assets: {a: {freshness: {target: 99%}}}", "a freshness promise needs `within`, it was not found"),
+        ("assets: {a: {freshness: {within: 1h, target: 1}}}", "such as 99.5%, was expected, 1 was found"),
+        ("assets: {a: {freshness: 9999w}}", "a duration of at most 366d was expected, '9999w' was found"),
+        (
+            "assets: {a: {freshness: 07:00}}",
+            "a duration such as 30s, 5m, 1h30m or 7d was expected, '07:00' was found",
+        ),
+        (
+            "assets: {a: {completion: {by: 24:00}}}",
+            "a time of day from 00:00 to 23:59 was expected, '24:00' was found",
+        ),
+        ("assets: {a: {completion: 30m}}", "a time of day from 00:00 to 23:59 was expected, '30m' was found"),
+        (
+            "assets: {a: {completion: {by: 07:00, within: 1h}}}",
+            "a length of time is a promise of its own: write `freshness`",
+        ),
+        ("assets: {a: {sla: 1h}}", "an asset has no key 'sla'; write `freshness: 30m` or `completion: "),
+        ("events: {a: {arrives: 0s}}", "a duration of at least 0.001s was expected, '0s' was found"),
         ("classes: {fast: 5m}", "a mapping of classes has no key 'fast'"),
         ("events: {counterpoint.run: {}}", "that does not begin with `counterpoint.`, was expected"),
         ("events: {a: {schema: none.json}}", "'none.json' cannot be read (No such file or directory)"),

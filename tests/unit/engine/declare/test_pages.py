@@ -22,10 +22,25 @@ from counterpoint.tables.records import Key, Record, Variants
 
 SCORE = """
 score: shop
-pools: {warehouse: 4, gpu: {slots: 1}}
-events: {order.placed: {schema: {type: object}}, order.paid: }
-assets: {raw: , mart: {writers: many}}
+pools: {warehouse: 4, gpu: {slots: 1, target: 70%, rate: 60/1m}}
+events: {order.placed: {schema: {type: object}}, order.paid: {arrives: 30s}}
+assets:
+  raw:
+  mart: {writers: many, freshness: 1h, completion: "07:00"}
+  shop: {freshness: {within: 1h, target: 0.99}}
+calendars: {work: {days: [mon-thu, sat], except: ["2026-12-25"], maintenance: 01:00-02:00}, all: }
+teams: {a: 2, b: {weight: 0.5}}
 pipelines:
+  all:
+    trigger: auto
+    reads: [raw]
+    writes: [shop]
+    concurrency: {max: 2, by: event.data.shop}
+    preempt: {minimum: 1m}
+    takes: 5m..20m
+    fails: 1%
+    run: x
+  mart: {trigger: {auto: {eager: idle}}, reads: [raw], writes: [mart], preempt: true, run: x}
   load: {trigger: {every: 5m}, writes: [raw], run: python3 load.py, retry: 3}
   build:
     trigger: {all: [{asset: raw}, {any: [{event: order.placed}]}], within: 1h, batch: {quiet: 5s}}
@@ -47,7 +62,13 @@ def test_the_schema_takes_what_the_reader_takes(tools: Mapping[str, Any], tmp_pa
     [
         "polls: {}",
         "pools: {a: {slots: 0}}",
-        "calendars: {}",
+        "calendars: []",
+        "teams: {a: {wait: 2}}",
+        "assets: {a: {freshness: {target: 99%}}}",
+        "assets: {a: {completion: {by: 7}}}",
+        "pipelines: {p: {run: x, trigger: automatic}}",
+        "pipelines: {p: {run: x, preempt: 3}}",
+        "pipelines: {p: {run: x, elastic: {max: 1, by: a}}}",
         "pipelines: {p: {}}",
         "pipelines: {p: {run: x, tasks: {}}}",
         "pipelines: {p: {run: x, trigger: {cron: a, asset: b}}}",
@@ -69,7 +90,8 @@ def test_the_page_tells_keys_defaults_and_meanings() -> None:
     assert "| `slots` | a whole number of at least 1 | **required** | How many slots there are. |" in page
     assert "| `grace` | a duration such as 30s, 5m or 1h30m | `10s` |" in page
     assert "| `trigger` | [trigger](#trigger) | none: it is started by hand |" in page
-    assert "Kept for later releases, and refused by this one: `freshness`, `completion`." in page
+    assert "| `target` | a percentage such as 99% | `99%` | The share that is promised. |" in page
+    assert "Short form: `auto`." in page
     assert "## Tool dbt" in page
 
 

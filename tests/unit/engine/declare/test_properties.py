@@ -22,6 +22,8 @@ WORDS = """
     coalesce queue class hold partition day write in_place suspect use retry attempts backoff only never
     out_of_memory memory up_to timeout grace env secret preempt cron every from event asset pipeline state
     checkpoint all any within at_latest batch quiet max by delivery pattern sync reconcile until rearm give_up
+    freshness completion within target over share obligations time by cutoff calendar days except maintenance
+    weight rate storm elastic takes fails arrives minimum evictions cooldown eager idle 99% 60/1m mon-fri
     when catchup gap repeat command python check after task on failure auto a b c x2 5m 10s..5m 512MB 07:00 UTC
     event.data.x @daily 2026-01-31
 """

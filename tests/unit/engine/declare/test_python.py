@@ -103,7 +103,7 @@ def test_mistakes_stand_at_the_call_that_declared(python: Callable[[str], Plan],
     assert mistake(lambda: python(text)).splitlines() == [
         f"{tmp_path}/film.py:3: `slots`: a whole number of at least 1 was expected, 0 was found; "
         "write it like `slots: 1` [wrong-value]",
-        f"{tmp_path}/film.py:4: an asset has no key 'freshnes'; it takes description, writers [unknown-key]",
+        f"{tmp_path}/film.py:4: an asset has no key 'freshnes'; did you mean 'freshness'? [unknown-key]",
     ]
 
 

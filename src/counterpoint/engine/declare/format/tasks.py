@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from counterpoint.engine.declare.notations import factor, variable_name
+from counterpoint.engine.declare.notations import expected_time, factor, variable_name
 from counterpoint.model.pipeline import FAILURE_KINDS, After, OutOfMemory, Retry, Secret, Task
 from counterpoint.ports.tool import Tool
 from counterpoint.tables.kinds import (
@@ -19,6 +19,7 @@ from counterpoint.tables.kinds import (
     Text,
     duration,
     duration_range,
+    percentage,
     size,
 )
 from counterpoint.tables.nodes import Node
@@ -91,7 +92,17 @@ PER_TASK = (
         MapOf(variable_name(), Either(Text(), _SECRET)),
         "Environment variables: text, or `{secret: NAME}`.",
     ),
+    Key("takes", expected_time(), "How long an attempt is expected to take, until that is learned."),
+    Key("fails", percentage(with_zero=True), "Share of attempts that fail; for simulation only."),
 )
+#: What other systems call what a task or a pipeline may say here, and how it is said.
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("sla", "slo", "deadline", "freshness", "completion", "promise"),
+        "a promise stands with the asset: write `assets: {NAME: {freshness: 30m}}`",
+    ),
+    **dict.fromkeys(("duration", "runtime", "estimate"), "write `takes: 5m`"),
+}
 _AFTER = Record(
     "after",
     "A task that must have ended before.",
@@ -112,10 +123,13 @@ _TASK_KEYS = (
 
 
 _MISPLACED = {
+    **ELSEWHERE,
     "run": "`run` stands for a pipeline of one command; in a task write `command`",
     **dict.fromkeys(("type", "tool"), "the tool is a key itself, as in `http: {url: ...}`"),
     **dict.fromkeys(("depends_on", "needs"), "write `after: [...]`"),
     "trigger": "only a pipeline has a trigger; make the task a pipeline of its own",
+    **dict.fromkeys(("priority", "class"), "only a pipeline has a place in the queue: write `class` there"),
+    **dict.fromkeys(("preempt", "preemptible"), "write `preempt` for the pipeline"),
 }
 
 

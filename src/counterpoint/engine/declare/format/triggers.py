@@ -7,6 +7,7 @@ from typing import Any
 
 from counterpoint.engine.declare.notations import Moment, Timezone, at_latest, cel, cron
 from counterpoint.model.trigger import (
+    Auto,
     Batch,
     Cron,
     Delivery,
@@ -137,6 +138,14 @@ _MEMBER = Variants(
     misplaced={"all": "put its members into the `all` around it"},
 )
 
+_AUTO = Record(
+    "auto",
+    "Run when the promises downstream ask for it, and not before.",
+    Key("eager", Choice("never", "idle"), "`idle`: earlier, when everything it needs stands idle."),
+    model=Auto,
+    phrase="`auto`",
+    bare=True,
+)
 _BATCH = Record(
     "batch",
     "How pending items are gathered before a run takes them.",
@@ -186,7 +195,9 @@ trigger: {event: order.placed, when: "event.data.total > 0", batch: {quiet: 5s, 
 trigger: {asset: raw.orders}
 trigger: {pipeline: load-orders, state: failed}
 trigger: {any: [{asset: raw.orders}, {event: order.placed}]}
-trigger: {all: [{asset: raw.orders}, {asset: raw.rates}], within: 1h, at_latest: "07:00"}"""
+trigger: {all: [{asset: raw.orders}, {asset: raw.rates}], within: 1h, at_latest: "07:00"}
+trigger: auto
+trigger: {auto: {eager: idle}, batch: {max: 500, by: event.data.shop}}"""
 _TRIGGER_FIELDS = ("within", "at_latest", *(key.name for key in _TRIGGER_KEYS))
 
 
@@ -198,6 +209,10 @@ def _trigger(values: dict[str, Any], node: Node, reading: Reading) -> Trigger:
         groups = tuple(member if isinstance(member, tuple) else (member,) for member in members)
     elif "any" in values:
         groups = (values["any"],)
+    elif "auto" in values:
+        # What it listens to is what its pipeline reads, which is not known here.
+        common["auto"], groups = values["auto"], ()
+        _refuse_windows(node.at("batch"), reading)
     else:
         leading = next(record for record in _SOURCES if record.keys[0].name in node.value)
         groups = ((leading.build(values, node, reading),),)
@@ -208,6 +223,15 @@ def _trigger(values: dict[str, Any], node: Node, reading: Reading) -> Trigger:
         )
         raise reading.refuse(node.value["give_up"], message, "wrong-value")
     return trigger
+
+
+def _refuse_windows(batch: Node, reading: Reading) -> None:
+    """Put on the list what would end a batch that ends by promises."""
+    for name in ("quiet", "wait"):
+        if name in batch.members:
+            message = f"`max` or `by` was expected beside `auto`, `{name}` was found; leave it out: "
+            message += "the promises downstream say how long changes may be gathered"
+            reading.add(batch.members[name], message, "wrong-value")
 
 
 TRIGGER = Variants(
@@ -228,8 +252,15 @@ TRIGGER = Variants(
         model=Trigger,
         build=_trigger,
     ),
+    Record(
+        "auto trigger",
+        "What the pipeline reads, but does not write itself, when the promises downstream ask for it."
+        " Without that each run samples the world. Short form: `auto`.",
+        Key("auto", _AUTO, "How.", required=True),
+        build=_trigger,
+    ),
     common=_TRIGGER_KEYS,
     both=_BOTH_SOURCES,
-    later=("auto",),
+    words=("auto",),
     sample=_SAMPLE,
 )
