@@ -217,7 +217,7 @@ def _policy(name: str) -> Policy:
     match name:
         case "promise" | "priority" | "fifo":
             return name
-    raise Mistake(f"a policy is promise, priority or fifo, not {name!r}", code="unknown-policy")
+    raise Mistake(f"a policy is promise, priority or fifo, not {name!r}", code="unknown-name")
 
 
 def _check(jobs: Sequence[Job], pools: Mapping[str, int]) -> None:
@@ -230,7 +230,7 @@ def _check(jobs: Sequence[Job], pools: Mapping[str, int]) -> None:
             if slots > pools[pool]:
                 raise Mistake(
                     f"the job {job.id!r} needs {slots} slots of {pool!r}, which has {pools[pool]}",
-                    code="too-large",
+                    code="wrong-value",
                 )
 
 
@@ -308,7 +308,9 @@ def _pipelines(jobs: Sequence[Job], groups: Sequence[Sequence[int]]) -> tuple[di
 def _workflow(name: str, jobs: Sequence[Job]) -> Pipeline:
     kinds = {(job.priority_class, job.preempt) for job in jobs}
     if len(kinds) > 1:
-        raise Mistake("jobs that wait for each other must have one class and one rule of preemption", code="mixed")
+        raise Mistake(
+            "jobs that wait for each other must have one class and one rule of preemption", code="wrong-value"
+        )
     place = {job.id: str(number) for number, job in enumerate(jobs)}
     first = min(job.arrival_s for job in jobs)
     tasks: dict[str, Task] = {}

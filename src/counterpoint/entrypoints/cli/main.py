@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from counterpoint.entrypoints.cli import act, declare, emit, look, run, up
+from counterpoint.entrypoints.cli import act, declare, emit, look, run, simulate, up
 from counterpoint.entrypoints.cli.client import Refused, Unreachable
 from counterpoint.errors import Conflict, CounterpointError, DeclarationError, Mistake
 
@@ -26,6 +26,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Declare": ("init", "check", "apply", "schema"),
     "Run": ("up", "run", "emit"),
     "Look": ("status", "runs", "show", "logs", "why", "dead-letters"),
+    "Plan": ("simulate",),
     "Act": ("cancel", "retry", "pause", "resume", "replay"),
     "Other": ("version",),
 }
@@ -72,7 +73,7 @@ def version(as_json: bool) -> None:
     print(json.dumps({"version": found}) if as_json else found)
 
 
-for module in (declare, up, run, emit, look, act):
+for module in (declare, up, run, emit, look, simulate, act):
     for verb in module.VERBS:
         cli.add_command(verb)
 
