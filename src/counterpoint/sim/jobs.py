@@ -20,6 +20,7 @@ from counterpoint.model.pipeline import After, Pipeline, Task
 from counterpoint.model.plan import DEFAULT_WAITS, Plan, Pool
 from counterpoint.model.promise import Expected, Preempt
 from counterpoint.sim.agenda import ARRIVES
+from counterpoint.sim.learning import Learning
 from counterpoint.sim.stage import START, Stage, quiet_collector
 from counterpoint.sim.work import ZERO, Floor, Going, Work
 
@@ -123,7 +124,10 @@ class _Play:
             policy=_policy(policy),
         )
         self._stage = Stage(plan)
-        self._floor = Floor(self._stage, self._work_for, ended=self._attempt_ended)
+        floor = Floor(self._stage, self._work_for)
+        floor.watchers.append(self._attempt_ended)
+        if learned:
+            Learning(self._stage, floor)
         self._stage.on(d.CreateRun, self._created)
         self._stage.on(d.FinishRun, self._finished)
         self._work = [
@@ -195,7 +199,7 @@ class _Play:
             self._started[number] = self._stage.now
         return self._work[number]
 
-    def _attempt_ended(self, going: Going, how: str) -> None:
+    def _attempt_ended(self, going: Going, how: str, lost_s: float) -> None:
         if how != "succeeded" or going.task.startswith(_ARRIVAL):
             return
         group = self._groups[self._of_run[going.run]]

@@ -70,7 +70,7 @@ class Stage:
         """Let time go on.
 
         Args:
-            until: what comes later than this stays on the agenda; None is until nothing is to come.
+            until: what comes then or later stays on the agenda; None is until nothing is to come.
             rest: asked when the world has nothing more on its agenda; True ends the play, whatever the kernel
                 still wants to be woken for.
         """
@@ -82,14 +82,14 @@ class Stage:
             by_engine, by_wall = next_moments(state)
             moment = by_wall if by_engine is None or (by_wall is not None and by_wall < by_engine) else by_engine
             if moment is not None and (first is None or moment < first):
-                if until is not None and moment > until:
+                if until is not None and moment >= until:
                     break
                 wakes = wakes + 1 if moment <= self.now else 0
                 assert wakes < MOST_WAKES, f"the kernel asks to be woken at {self.now} again and again"
                 self.now = max(self.now, moment)
                 self.take(e.Woke(at=self.now, wall=self.now))
             elif first is not None:
-                if until is not None and first > until:
+                if until is not None and first >= until:
                     break
                 at, action, about = agenda.take()
                 self.now = max(self.now, at)

@@ -28,6 +28,7 @@ class Work(Struct):
         restart: what an attempt needs before it goes on from a checkpoint.
         done: useful work that the last checkpoint has.
         stops: how often it was stopped to make room.
+        resumed: an attempt of it was broken off, so that the next one begins with a restart.
         failure: how its attempt ends; "" succeeds.
     """
 
@@ -36,6 +37,7 @@ class Work(Struct):
     restart: timedelta = ZERO
     done: timedelta = ZERO
     stops: int = 0
+    resumed: bool = False
     failure: str = ""
 
 
@@ -62,26 +64,23 @@ class Floor:
 
     Args:
         work_for: what an attempt that starts has to do.
-        lost_work: told how much useful work a stop threw away, and of which attempt.
+
+    Attributes:
+        watchers: told of each attempt that ended, how (`succeeded`, `failed`, `stopped`, `preempted`, `lost`), and
+            how much useful work was lost with it, in seconds; before the kernel is.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        work_for: Callable[[d.StartAttempt], Work],
-        *,
-        ended: Callable[[Going, str], None] = lambda going, how: None,
-        lost_work: Callable[[Going, timedelta], None] = lambda going, lost: None,
-    ) -> None:
+    def __init__(self, stage: Stage, work_for: Callable[[d.StartAttempt], Work]) -> None:
         self.stage, self.going = stage, dict[str, Going]()
-        self._work_for, self._ended, self._lost_work = work_for, ended, lost_work
+        self.watchers: list[Callable[[Going, str, float], None]] = []
+        self._work_for = work_for
         stage.on(d.StartAttempt, self.start)
         stage.on(d.StopAttempt, self.stop)
 
     def start(self, decision: d.StartAttempt) -> None:
         """An attempt starts: note its end, and its first checkpoint."""
         stage, work = self.stage, self._work_for(decision)
-        begins = stage.now + work.restart if work.stops else stage.now
+        begins = stage.now + work.restart if work.resumed else stage.now
         going = Going(
             decision.attempt,
             decision.run,
@@ -107,9 +106,9 @@ class Floor:
 
     def lose(self, attempt: str) -> None:
         """An attempt is lost with its host."""
-        going = self.going.pop(attempt, None)
+        going = self.going.get(attempt)
         if going is not None:
-            self._ended(going, "lost")
+            self._leave(going, "lost", self._break_off(going))
             now = self.stage.now
             self.stage.take(e.AttemptLost(at=now, wall=now, attempt=attempt))
 
@@ -117,38 +116,43 @@ class Floor:
         going = self.going.get(attempt)
         if going is None:
             return
-        work, now = going.work, self.stage.now
         if why == "preempt":
-            useful = going.had + max(ZERO, now - going.begins)
-            self._lost_work(going, useful - work.done)
-            work.stops += 1
-        self._tell(going, "failed", failure="signal", how="preempted" if why == "preempt" else "stopped")
+            going.work.stops += 1
+            self._tell(going, "preempted", "signal", self._break_off(going))
+        else:
+            self._tell(going, "stopped", "signal")
+
+    def _break_off(self, going: Going) -> float:
+        """Only what the last checkpoint has is kept; how much useful work is lost, in seconds."""
+        work, useful = going.work, going.had + max(ZERO, self.stage.now - going.begins)
+        work.resumed = True
+        return (useful - work.done).total_seconds()
 
     def _end(self, attempt: str) -> None:
         going = self.going.get(attempt)
-        if going is None:
-            return
-        failure = going.work.failure
-        if failure:
-            self._tell(going, "failed", failure=failure, how="failed")
-        else:
-            self._tell(going, "succeeded", failure="", how="succeeded")
+        if going is not None:
+            failure = going.work.failure
+            self._tell(going, "failed" if failure else "succeeded", failure)
 
-    def _tell(self, going: Going, outcome: str, *, failure: str, how: str) -> None:
+    def _tell(self, going: Going, how: str, failure: str, lost_s: float = 0.0) -> None:
+        self._leave(going, how, lost_s)
         now = self.stage.now
-        del self.going[going.attempt]
-        self._ended(going, how)
         self.stage.take(
             e.AttemptEnded(
                 at=now,
                 wall=now,
                 attempt=going.attempt,
-                outcome="succeeded" if outcome == "succeeded" else "failed",
+                outcome="failed" if failure else "succeeded",
                 failure=failure,
                 started=going.started,
                 ended=now,
             )
         )
+
+    def _leave(self, going: Going, how: str, lost_s: float) -> None:
+        del self.going[going.attempt]
+        for watcher in self.watchers:
+            watcher(going, how, lost_s)
 
     def _checkpoint(self, going: Going) -> None:
         """The next checkpoint of an attempt that still runs is reported."""

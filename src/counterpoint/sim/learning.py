@@ -1,0 +1,72 @@
+"""What the kernel is told of durations while a play goes on, as the engine tells it in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from counterpoint.analysis.durations import Learner
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel import events as e
+from counterpoint.sim.agenda import ARRIVES
+from counterpoint.sim.stage import Stage
+from counterpoint.sim.work import Floor, Going
+
+#: What is known of something already is told again this often, if it moved.
+EVERY = timedelta(minutes=10)
+
+
+class Learning:
+    """Learns from what ends, and tells the kernel: at once what nothing was known of, the rest now and then."""
+
+    def __init__(self, stage: Stage, floor: Floor, known: Iterable[e.Band] = ()) -> None:
+        self._stage, self._learner = stage, Learner(known)
+        self._known = tuple(known)
+        self._runs: dict[str, tuple[datetime, datetime | None]] = {}
+        self._expected = False
+        floor.watchers.append(self._attempt_ended)
+        stage.on(d.CreateRun, self._created)
+        stage.on(d.AdmitRun, self._admitted)
+        stage.on(d.FinishRun, self._finished)
+
+    def begin(self) -> None:
+        """Tell what was known before."""
+        if self._known:
+            now = self._stage.now
+            self._stage.take(e.DurationsLearned(at=now, wall=now, bands=self._known))
+
+    def _created(self, decision: d.CreateRun) -> None:
+        self._runs[decision.run] = (decision.at, None)
+
+    def _admitted(self, decision: d.AdmitRun) -> None:
+        self._runs[decision.run] = (self._runs[decision.run][0], decision.at)
+
+    def _finished(self, decision: d.FinishRun) -> None:
+        created, admitted = self._runs.pop(decision.run)
+        if decision.phase == "succeeded" and admitted is not None:
+            took_s, waited_s = (decision.at - admitted).total_seconds(), (admitted - created).total_seconds()
+            self._add(decision.run.rpartition("#")[0], "", took_s, admitted, waited_s)
+
+    def _attempt_ended(self, going: Going, how: str, lost_s: float) -> None:
+        if how == "succeeded":
+            took_s = (self._stage.now - going.started).total_seconds()
+            self._add(going.run.rpartition("#")[0], going.task, took_s, going.started, None)
+
+    def _add(self, pipeline: str, task: str, took_s: float, at: datetime, waited_s: float | None) -> None:
+        is_new = self._learner.add(pipeline, task, took_s=took_s, at=at, waited_s=waited_s)
+        if is_new:
+            # Not within the step that ended it: the kernel is told when that is over.
+            self._stage.agenda.note(self._stage.now, ARRIVES, self._tell)
+        elif not self._expected:
+            self._expected = True
+            self._stage.agenda.note(self._stage.now + EVERY, ARRIVES, self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._expected = False
+        self._tell()
+
+    def _tell(self) -> None:
+        bands = self._learner.changed()
+        if bands:
+            now = self._stage.now
+            self._stage.take(e.DurationsLearned(at=now, wall=now, bands=bands))
