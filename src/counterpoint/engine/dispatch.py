@@ -160,6 +160,7 @@ class Dispatcher:
             "COUNTERPOINT_ATTEMPT": attempt.attempt,
             "COUNTERPOINT_PARTITION": run.partition,
             "COUNTERPOINT_KEY": run.key,
+            "COUNTERPOINT_DUE": run.wanted_by.isoformat().replace("+00:00", "Z") if run.wanted_by else "",
             "COUNTERPOINT_PARAMS": json.dumps(run.params),
             "COUNTERPOINT_PARTIAL": "true" if run.partial else "false",
             "COUNTERPOINT_WRITES": json.dumps(pipeline.written),

@@ -25,6 +25,7 @@ from msgspec import Struct
 from counterpoint.engine import facts
 from counterpoint.engine.decide import Decided, Decider
 from counterpoint.engine.dispatch import Dispatcher
+from counterpoint.engine.learning import Learning
 from counterpoint.engine.observe import Observer
 from counterpoint.engine.service import StreamMessage
 from counterpoint.errors import HostUnreachable, LeadershipLost, Mistake, StoreError, StoreUnavailable
@@ -197,6 +198,7 @@ class Engine:
             sink=observer.take,
         )
         self._decider, self._dispatcher, self._epoch = decider, dispatcher, epoch
+        self._learning = Learning(decider)
         self._broken = broken = asyncio.get_running_loop().create_future()
         deciding = asyncio.create_task(decider.run(), name="decide")
         dispatching = asyncio.create_task(self._dispatch(decider, dispatcher, observer.take), name="dispatch")
@@ -210,6 +212,7 @@ class Engine:
         finally:
             self.started.clear()
             self._decider = self._dispatcher = self._broken = None
+            self._learning.stop()
             for task in (deciding, dispatching, *self._beside):
                 task.cancel()
             await asyncio.gather(deciding, dispatching, *self._beside, return_exceptions=True)
@@ -290,9 +293,11 @@ class Engine:
             dispatcher.remember([row for row in rows if isinstance(row, EventRow)])
             dispatcher.carry_out(decided)
         for each in decided:
+            self._learning.take(each.event)
             for decision in each.decisions:
                 if isinstance(decision, FinishRun) and decision.run in self._ends:
                     self._ends.pop(decision.run).set_result(decision.phase)
+        self._learning.take_rows(rows)
         if self._readers:
             told = (fact for each in decided for fact in (each.event, *each.decisions))
             for fact, stored in zip(told, recorded, strict=True):

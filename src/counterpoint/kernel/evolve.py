@@ -59,7 +59,8 @@ def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision])
     _expect_moments(state)
     for fact in facts:
         evolve(state, fact)
-    state.agenda, state.looks, state.rests, state.touched, state.written = [], {}, [], Touched(), Written()
+    state.agenda, state.looks, state.samples, state.rests = [], {}, {}, []
+    state.touched, state.written = Touched(), Written()
     _expect_moments(state)
     return state
 
@@ -81,6 +82,8 @@ def _expect_moments(state: State) -> None:
                 heappush(state.rests, (task.not_before, run.run, name))
     for lane in state.backlogs:
         state.look_at(lane, state.at)
+    for pipeline in state.plan.samplers:
+        state.sample_at(pipeline, state.at)
 
 
 _Fold = Callable[[State, Any], None]

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.rules.batching import ready_at
+from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration, format_size
@@ -70,6 +70,7 @@ def _before_it(figures: Figures) -> str:
 REASONS: Mapping[str, Callable[[Figures], str]] = {
     "admitted": lambda f: f"it fits, after {_length(f, 'waited_s')}",
     "all-tasks-done": lambda f: f"{_count(f['tasks'], 'task')} done",
+    "batch-full": lambda f: f"{_count(f['items'], 'item')}: a full batch does not wait",
     "asked": lambda f: f"asked for {_by(f)}",
     "branch-not-taken": lambda f: f"what it comes after ({', '.join(f['after'])}) did not end as it asks",
     "called-back": lambda f: "the remote side called back",
@@ -77,12 +78,17 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "clash": lambda f: f"version {f.get('expected')} was expected, {f.get('found')} was found",
     "confirmation-timed-out": lambda f: "its subscribers did not confirm in time",
     "confirmed": lambda f: "its subscribers have confirmed",
+    "duration-unknown": lambda f: f"nobody knows yet how long it takes to {f['asset']}, so it starts at once",
     "failed": lambda f: f"{_failure(f)}, and one attempt is all it has",
     "failed-run": lambda f: f"{f['run']} failed{_before_it(f)}; rest for {_length(f, 'rest_s')}",
     "fits": lambda f: f"everything it needs is free, after {_length(f, 'waited_s')}",
     "given-up": lambda f: f"given up after {_count(f['failures'], 'failed run')}",
     "hop-limit": lambda f: f"the chain of triggers has {f['hops']} links: a loop",
     "items-ready": lambda f: f"{_count(f['items'], 'item')} ready",
+    "late-already": lambda f: f"what is promised for {f['asset']} is late already",
+    "latest-start": lambda f: (
+        f"{f['asset']} must have it by {f['due']}, and from here that takes {_length(f, 'takes_s')}"
+    ),
     "lost": lambda f: "its worker host was lost; that costs no try",
     "missed": lambda f: f"{_count(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
     "nobody-listens": lambda f: f"no pipeline subscribes to the type of event {f['change']}",
@@ -90,6 +96,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "not-retried": lambda f: f"{_failure(f)}, which is not retried",
     "not-wanted": lambda f: f"{f['pipeline']} does not subscribe to {f['change']}, or its condition says no",
     "nothing-left": lambda f: "nothing is left for it to do",
+    "nothing-owed": lambda f: f"no promise asks for it; such items wait for {_length(f, 'wait_s')}",
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
     "overtaken": lambda f: (
@@ -97,12 +104,14 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     ),
     "passed-over": lambda f: f"it waited too long for {_resource(f.get('lacks', ''))}",
     "pipeline-removed": lambda f: "the plan in force has no such pipeline",
+    "pools-idle": lambda f: "what it needs stands idle",
     "preempted": lambda f: "it made room; that costs no try",
     "refused": lambda f: f"{f['subscriber']}, to which it delivers in sync, refused or was late",
     "replayed": lambda f: f"replayed {_by(f)}",
     "reported": lambda f: f"reported by {f['by']}",
     "retry": _retry,
     "same-request": lambda f: f"the same request made {f['run']} already",
+    "sample-due": lambda f: "a promise asks for a newer sample",
     "source-removed": lambda f: "the plan in force does not subscribe to it any more",
     "started": lambda f: "its subscriber has started",
     "subscribed": lambda f: f"{_count(f['subscribers'], 'subscriber')}",
@@ -116,6 +125,9 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "tries-used-up": lambda f: f"{_failure(f)}, and {_count(f['attempt'], 'attempt')} are used up",
     "unchanged": lambda f: "nothing changed",
     "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
+    "upstream-awaited": lambda f: (
+        f"for what is promised for {f['asset']} by {f['due']} not all of {f['source']} has come this far yet"
+    ),
     "waited-long": lambda f: f"it began to wait {_length(f, 'waited_s')} ago, the longest its class may",
     "writer-ended": lambda f: f"{f['run']} {f['how']} while it wrote",
     "written": lambda f: f"written by {f['run']}",
@@ -400,13 +412,16 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
             "resting", [text], [Blocker("time", "", "rest after failure")], "the rest ends", lane.rest_until
         )
     missing = [group for number, group in enumerate(trigger.groups) if not lane.groups.get(number)]
-    moment = ready_at(lane, trigger, state.plan.timezone)
+    moment, reason = forms_at(state, lane, pipeline)
     if missing:
         wanted = " and ".join(" or ".join(describe(source) for source in group) for group in missing)
         blocked = Blocker("item", wanted, "nothing of it has come yet")
         return Why(
             "pending", [f"{what} and waits for {wanted}."], [blocked], f"something new of {wanted} comes", moment
         )
+    if moment is not None and moment > at and trigger.auto is not None:
+        text = f"{what}; it is run at {say_clock(moment)} at the latest: {say(reason)}."
+        return Why("pending", [text], [Blocker("time", "", say(reason))], "the latest start comes", moment)
     if moment is not None and moment > at:
         text = f"{what}; its batch closes at {say_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
@@ -418,6 +433,11 @@ def _why_idle(state: State, pipeline: Pipeline) -> Why:
     when = min(ticks, default=None)
     if pipeline.trigger is None:
         return Why("idle", [f"{pipeline.name} runs only when somebody asks for it."], [], "somebody runs it")
+    if pipeline.name in state.plan.samplers:
+        when = state.samples.get(pipeline.name)
+        text = f"{pipeline.name} samples the world when a promise asks for it"
+        text += f", next at {say_clock(when)}." if when else "; now nothing does."
+        return Why("idle", [text], [], "a promise asks for a newer sample", when)
     wanted = " or ".join(describe(source) for source in pipeline.trigger.sources)
     text = f"{pipeline.name} has nothing to do: nothing new of {wanted}"
     text += f"; next tick at {say_clock(when)}." if when else "."

@@ -208,6 +208,10 @@ class Queue:
         holder = self._requests.get(self.reserved.get(resource, ("", "")))
         return holder is not None and holder.key < key
 
+    def is_wanted(self, resource: str) -> bool:
+        """Whether anybody waits who needs some of a resource."""
+        return any(name == resource for shape in self._groups for name, _ in shape[0])
+
     def watched(self, resource: str) -> list[Request]:
         """The heads that lack this resource, in queue order."""
         groups = [group for group in self._groups.values() if group.watching == resource]

@@ -32,7 +32,8 @@ RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
-#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane), and the attempt, run or lane.
+#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample), and the attempt, run,
+#: lane or pipeline.
 Moment: TypeAlias = tuple[str, tuple[str, ...]]
 #: Stale moments that the agenda keeps at most, beside as many as there are others.
 MOST_STALE = 10_000
@@ -351,13 +352,33 @@ class Touched:
         # Dicts, not sets: the order of decisions must not depend on hashes.
         self.lanes: dict[Lane, None] = {}
         self.runs: dict[str, None] = {}
+        #: Pipelines that sample the world.
+        self.samplers: dict[str, None] = {}
         self.changes: list[Change] = []
         self.admission = False
         #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
         self.confirms: list[tuple[str, int, str]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.lanes or self.runs or self.changes or self.admission or self.confirms)
+        return bool(self.lanes or self.runs or self.samplers or self.changes or self.admission or self.confirms)
+
+
+class Reckoned:
+    """What `kernel/urgency.py` made of the plan and the bands in force; dropped when they change."""
+
+    def __init__(self) -> None:
+        #: Pipeline -> promised assets below it.
+        self.below: dict[str, dict[str, None]] = {}
+        #: (pipeline, promised asset) -> what the pipeline writes on the way there.
+        self.ways: dict[tuple[str, str], tuple[str, ...]] = {}
+        #: Whether any band has hours; None until it is asked for.
+        self.by_hour: bool | None = None
+        #: (promised asset, hour of the week or "") -> pipeline -> seconds from its start until the asset has it.
+        self.tails: dict[tuple[str, str], dict[str, float | None]] = {}
+        #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
+        self.paths: dict[tuple[str, str], dict[str, float]] = {}
+        #: Pipeline -> the longest that its clock leaves between two ticks.
+        self.gaps: dict[str, float] = {}
 
 
 class Written:
@@ -436,6 +457,13 @@ class State:
         self.agenda: list[tuple[datetime, Moment]] = []
         #: Lane -> the moment in the agenda at which it is looked at.
         self.looks: dict[Lane, datetime] = {}
+        #: Pipeline that samples the world -> the moment in the agenda at which it is looked at.
+        self.samples: dict[str, datetime] = {}
+        #: Lane -> source -> the least floor of its pending items; made when it is asked for.
+        self.floors: dict[Lane, dict[str, int]] = {}
+        #: Pool -> lanes that run when it is idle.
+        self.eager: dict[str, dict[Lane, None]] = {}
+        self.reckoned = Reckoned()
         #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
         self.ticks_to_come: list[tuple[datetime, str, int]] = []
         #: Rests of failed tasks: (until, run, task).
@@ -480,6 +508,8 @@ class State:
 
     def group_of(self, item: Item) -> int:
         """The group of its subscriber's trigger that an item serves in the plan in force; -1 for none."""
+        if item.subject == f"world:{item.pipeline}":
+            return 0 if item.pipeline in self.plan.samplers else -1
         listeners = self.plan.subscribers.get(item.subject, ())
         groups = [group for pipeline, group, _ in listeners if pipeline == item.pipeline]
         if not groups:
@@ -543,6 +573,12 @@ class State:
             self.looks[lane] = at
             self.remember(at, "lane", *lane)
 
+    def sample_at(self, pipeline: str, at: datetime) -> None:
+        """Ask for a look at a pipeline that samples the world; the newest moment counts."""
+        if self.samples.get(pipeline) != at:
+            self.samples[pipeline] = at
+            self.remember(at, "sample", pipeline)
+
     def next_moment(self) -> datetime | None:
         """The first moment of the agenda, or end of a rest."""
         while self.agenda and not self._holds(*self.agenda[0]):
@@ -565,6 +601,8 @@ class State:
                 kind, about = moment
                 if kind == "lane":
                     del self.looks[about[0], about[1], about[2]]
+                elif kind == "sample":
+                    del self.samples[about[0]]
                 yield moment
 
     def _holds(self, at: datetime, moment: Moment) -> bool:
@@ -585,6 +623,8 @@ class State:
                 return run is not None and any(awaited.by == at for awaited in run.confirming.values())
             case "lane":
                 return self.looks.get((about[0], about[1], about[2])) == at
+            case "sample":
+                return self.samples.get(about[0]) == at
             case _:
                 raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
 

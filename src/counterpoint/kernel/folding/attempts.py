@@ -9,7 +9,7 @@ import msgspec
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
-from counterpoint.kernel.folding.places import set_phase, settle_tasks
+from counterpoint.kernel.folding.places import free_up, set_phase, settle_tasks
 from counterpoint.kernel.state import (
     Attempt,
     State,
@@ -165,9 +165,7 @@ def _end_attempt(state: State, attempt: Attempt, outcome: str) -> str:
     """Give its slots back; what its end counts as."""
     del state.attempts[attempt.attempt]
     for pool, slots in attempt.slots.items():
-        resource = f"pool:{pool}"
-        state.used[resource] -= slots
-        state.queue.freed(resource)
+        free_up(state, f"pool:{pool}", slots)
     state.touched.admission = True
     state.touched.runs[attempt.run] = None
     state.runs[attempt.run].tasks[attempt.task].attempt = ""

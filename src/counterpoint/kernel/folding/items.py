@@ -13,6 +13,7 @@ from counterpoint.kernel.state import (
     Run,
     State,
 )
+from counterpoint.kernel.urgency import lower
 from counterpoint.model.trace import traceparent
 
 
@@ -53,6 +54,8 @@ def deliver(state: State, decision: d.Deliver) -> None:
         backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         backlog.first = backlog.first or item.at
         backlog.last = item.at
+        if lane in state.floors:
+            lower(state.floors[lane], item.floor)
         backlog.kept = False
         state.touched.lanes[lane] = None
         state.written.items[item.number] = (item, "pending", "")
@@ -77,6 +80,7 @@ def end_items(state: State, decision: d.EndItems) -> None:
     backlog = state.backlogs.get(lane)
     if backlog is None:
         return
+    state.floors.pop(lane, None)
     for group in backlog.groups.values():
         for number in [number for number in decision.items if number in group]:
             item = group.pop(number)
@@ -136,6 +140,7 @@ def take_items(state: State, run: Run, numbers: tuple[int, ...]) -> None:
     backlog = state.backlogs.get(run.of)
     if backlog is None:
         return
+    state.floors.pop(run.of, None)
     for group in backlog.groups.values():
         for number in [number for number in numbers if number in group]:
             run.items[number] = group.pop(number)
@@ -174,6 +179,7 @@ def give_back_items(state: State, run: Run, become: str) -> None:
         backlog = state.backlogs[run.of] = Backlog(*run.of)
         state.waiting_lanes.setdefault(run.pipeline, {})[run.of] = None
     newer = len(backlog) > 0
+    state.floors.pop(run.of, None)
     for item in run.items.values():
         backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         state.written.items[item.number] = (item, "pending", "")

@@ -1,11 +1,46 @@
-"""Bands of durations, as they were learned."""
+"""Bands of durations, as they were learned; and who has to look anew when one is another."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from counterpoint.kernel import events as e
 from counterpoint.kernel.state import State
+from counterpoint.kernel.urgency import forget
 
 
 def durations_learned(state: State, event: e.DurationsLearned) -> None:
     for band in event.bands:
         state.bands[band.pipeline, band.task] = band
+    for pipeline in dict.fromkeys(band.pipeline for band in event.bands):
+        learn_again(state, pipeline)
+
+
+def learn_again(state: State, pipeline: str) -> None:
+    """What a pipeline takes is another now: whatever was reckoned with it is reckoned anew."""
+    forget(state, pipeline)
+    touch(state, above(state, pipeline))
+
+
+def above(state: State, pipeline: str) -> Iterable[str]:
+    """A pipeline and all those whose changes come to it, if something below is promised."""
+    lineage, found = state.plan.lineage, {pipeline: None}
+    waiting = [pipeline] if pipeline in lineage.inputs else []
+    while waiting:
+        for each in lineage.inputs[waiting.pop()]:
+            for writer in lineage.writers.get(each.asset, ()):
+                if writer not in found:
+                    found[writer] = None
+                    waiting.append(writer)
+    return found
+
+
+def touch(state: State, pipelines: Iterable[str]) -> None:
+    """Have pipelines that run automatically looked at: what they wait for has changed."""
+    for name in pipelines:
+        declared = state.plan.pipelines.get(name)
+        if declared is None or declared.trigger is None or declared.trigger.auto is None:
+            continue
+        state.touched.lanes.update(state.waiting_lanes.get(name, {}))
+        if name in state.plan.samplers:
+            state.touched.samplers[name] = None

@@ -145,7 +145,14 @@ def settle_tasks(state: State, run: Run) -> None:
 def release(state: State, run: Run) -> None:
     """Give back what the run itself holds: its assets, and its slots where it holds them throughout."""
     for resource, amount in run.holds.items():
-        state.used[resource] -= amount
-        state.queue.freed(resource)
+        free_up(state, resource, amount)
     run.holds = {}
     state.touched.admission = True
+
+
+def free_up(state: State, resource: str, amount: int) -> None:
+    """Give some of a resource back; lanes that wait for a pool to stand idle are looked at when it does."""
+    state.used[resource] -= amount
+    state.queue.freed(resource)
+    if not state.used[resource]:
+        state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))

@@ -32,6 +32,9 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
             take_plan(state, run)
     used = {run.digest for run in state.runs.values()} - {state.digest}
     state.plans = {digest: plan for digest, plan in state.plans.items() if digest in used}
+    tasks = {(name, task) for name, each in state.plan.pipelines.items() for task in ("", *each.tasks)}
+    state.bands = {subject: band for subject, band in state.bands.items() if subject in tasks}
+    state.successes = {name: each for name, each in state.successes.items() if (name, "") in tasks}
     for name in [name for name in state.paused if name not in state.plan.pipelines]:
         del state.paused[name]
     for lane, backlog in state.backlogs.items():
@@ -44,6 +47,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
     for lane in list(state.behind):
         if lane[0] in state.plan.pipelines:
             fill_places(state, lane)
+    state.touched.samplers.update(dict.fromkeys(state.plan.samplers))
     state.touched.admission = True
 
 
@@ -92,10 +96,10 @@ def advance_clock(state: State, decision: d.AdvanceClock) -> None:
 def rebuild_queue(state: State) -> None:
     """Make every index anew from what is stored: after loading, or when the plan changed."""
     written, touched, agenda, rests = state.written, state.touched, state.agenda, state.rests
-    looks, reserved = state.looks, state.queue.reserved
+    looks, samples, reserved = state.looks, state.samples, state.queue.reserved
     state.reset_indexes()
     state.written, state.touched, state.agenda, state.rests = written, touched, agenda, rests
-    state.looks = looks
+    state.looks, state.samples = looks, samples
     for lane, backlog in state.backlogs.items():
         state.waiting_lanes.setdefault(backlog.pipeline, {})[lane] = None
     for asset in state.assets.values():

@@ -10,6 +10,7 @@ import msgspec
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce_run, give_back_items, take_items
+from counterpoint.kernel.folding.learning import learn_again
 from counterpoint.kernel.folding.places import (
     begin_to_end,
     enter,
@@ -30,6 +31,7 @@ from counterpoint.kernel.state import (
     TaskState,
     settled,
 )
+from counterpoint.kernel.urgency import latest_start
 
 #: Requests for runs that are remembered, so that one that is sent again is told from a new one.
 MOST_REQUESTS = 10_000
@@ -58,6 +60,9 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     run.items, run.aside, run.holds, run.confirming, run.refused, run.overtaken = {}, (), {}, {}, "", False
     run.created = state.at
     run.top_at = run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
+    run.latest, run.wanted_by = latest_start(state, run.of)
+    if run.latest is not None:
+        run.due = min(run.top_at, run.latest)
     run.rank = RANKS[state.plan.pipelines[run.pipeline].priority_class]
     _forget_ends(run, [task for task in run.tasks.values() if task.phase != "done"])
     take_plan(state, run)
@@ -216,6 +221,10 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         known = state.successes.get(run.pipeline)
         if known is None or known.began <= run.admitted:
             state.successes[run.pipeline] = Success(run.admitted, (decision.at - run.admitted).total_seconds())
+            if (run.pipeline, "") not in state.bands:
+                learn_again(state, run.pipeline)
+    if run.pipeline in state.plan.samplers:
+        state.touched.samplers[run.pipeline] = None
     state.written.runs[run.run] = run
     state.touched.lanes[run.of] = None
     if decision.phase == "succeeded":

@@ -72,6 +72,9 @@ def _request_run(state: State, event: e.RunRequested) -> Iterator[CreateRun | No
         by=event.by,
         request=event.request,
         trace=trace_of(event.trace),
+        work=event.lane,
+        takes_s=event.takes_s,
+        deadline=event.deadline,
     )
 
 
@@ -104,6 +107,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 yield from _raise(state, state.runs[about[0]])
             case "confirm":
                 yield from refuse_late(state, state.runs[about[0]])
+            case "sample":
+                state.touched.samplers[about[0]] = None
             case "lane":
                 state.touched.lanes[about[0], about[1], about[2]] = None
 

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, Reason
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.rules.automatic import await_idleness, ready
 from counterpoint.kernel.state import RANKS, Backlog, Lane, Run, State
+from counterpoint.kernel.urgency import latest_start, takes
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Trigger
 
@@ -36,15 +38,16 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
     pipeline = state.plan.pipelines.get(backlog.pipeline)
     if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
         return
-    moment = ready_at(backlog, pipeline.trigger, state.plan.timezone)
+    moment, reason = forms_at(state, backlog, pipeline)
     if moment is None:
         return
     if backlog.rest_until is not None:
         moment = max(moment, backlog.rest_until)
     if moment > state.at:
         state.look_at(backlog.lane, moment)
+        await_idleness(state, backlog, pipeline)
     else:
-        yield from _start(state, backlog.lane, backlog, pipeline)
+        yield from _start(state, backlog.lane, backlog, pipeline, reason)
 
 
 def _end_unwanted(state: State, backlog: Backlog) -> EndItems:
@@ -69,6 +72,15 @@ def _end(state: State, backlog: Backlog, items: tuple[int, ...], reason: Reason)
 def waits_for_person(state: State, backlog: Backlog) -> bool:
     """Whether only a person (or, for kept items, a new item) lets the lane go on."""
     return backlog.pipeline in state.paused or backlog.kept
+
+
+def forms_at(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime | None, Reason]:
+    """When the pending items of a lane may become a run, as things are now, and why then."""
+    trigger = pipeline.trigger
+    assert trigger is not None, "a lane with items has a trigger"
+    if trigger.auto is not None:
+        return ready(state, backlog, pipeline)
+    return ready_at(backlog, trigger, state.plan.timezone), Reason("items-ready", {"items": len(backlog)})
 
 
 def ready_at(backlog: Backlog, trigger: Trigger, timezone: str) -> datetime | None:
@@ -131,8 +143,9 @@ def is_partial(state: State, trigger: Trigger | None, items: Iterable[Item]) -> 
     return not is_complete(trigger, newest)
 
 
-def _start(state: State, lane: Lane, backlog: Backlog, pipeline: Pipeline) -> Iterator[AnyDecision]:
-    reason = Reason("items-ready", {"items": len(backlog)})
+def _start(
+    state: State, lane: Lane, backlog: Backlog, pipeline: Pipeline, reason: Reason
+) -> Iterator[AnyDecision]:
     if pipeline.overlap == "queue":
         yield new_run(state, lane, reason=reason, automatic=True, items=batch_of(backlog, pipeline.trigger))
         if state.backlogs.get(lane):
@@ -184,11 +197,20 @@ def new_run(
     by: str = "",
     request: str = "",
     trace: str = "",
+    work: Literal["live", "backfill"] = "live",
+    takes_s: float | None = None,
+    deadline: datetime | None = None,
 ) -> CreateRun:
-    """The decision that lets a run of this lane begin to wait, with its place in the queue."""
+    """The decision that lets a run of this lane begin to wait, with its place in the queue.
+
+    Args:
+        work: `backfill` makes up for the past.
+        takes_s, deadline: how long it takes and when it should have ended, where whoever asks says so.
+    """
     pipeline, partition, key = lane
     priority = state.plan.pipelines[pipeline].priority_class
     top_at = state.at + state.plan.waits[priority]
+    latest, wanted_by = urgency_of(state, lane, takes_s=takes_s, deadline=deadline)
     return CreateRun(
         at=state.at,
         reason=reason,
@@ -197,8 +219,12 @@ def new_run(
         key=key,
         partition=partition,
         rank=RANKS[priority],
-        due=top_at,
+        due=top_at if latest is None else min(top_at, latest),
         top_at=top_at,
+        latest=latest,
+        wanted_by=wanted_by,
+        takes_s=takes_s,
+        lane=work,
         automatic=automatic,
         items=items,
         params=params or {},
@@ -207,3 +233,16 @@ def new_run(
         trace=trace,
         digest=state.digest,
     )
+
+
+def urgency_of(
+    state: State, lane: Lane, *, takes_s: float | None = None, deadline: datetime | None = None
+) -> tuple[datetime | None, datetime | None]:
+    """When a run of a lane should start at the latest, and when what it makes is owed."""
+    latest, wanted_by = latest_start(state, lane)
+    if deadline is None:
+        return latest, wanted_by
+    known = takes(state, lane[0], deadline)
+    seconds = takes_s if takes_s is not None else known[1] if known is not None else 0.0
+    start = deadline - timedelta(seconds=seconds)
+    return start if latest is None else min(start, latest), min(deadline, wanted_by or deadline)

@@ -1,0 +1,70 @@
+"""Durations are learned from what ended well, and told to the kernel as events, rarely."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from counterpoint.analysis.durations import Learner
+from counterpoint.engine.decide import Decider
+from counterpoint.kernel.events import AnyEvent, DurationsLearned, PlanDeclared
+from counterpoint.kernel.state import State
+from counterpoint.ports.store import AttemptRow, Row, RunRow
+
+#: Seconds between two events of learned durations, but for the first sample of something.
+EVERY_S = 5.0
+
+
+class Learning:
+    """Listens to commits for one time of leadership. What was learned before stands in State.
+
+    Waits are learned of live runs as a whole; what a task waits within its run is part of the run's duration.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        self._decider, self._learner = decider, Learner(decider.state.bands.values())
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, event: AnyEvent) -> None:
+        """Forget what a new plan does not have."""
+        if isinstance(event, PlanDeclared):
+            pipelines = event.content.pipelines.items()
+            self._learner.keep({(name, task) for name, each in pipelines for task in ("", *each.tasks)})
+
+    def take_rows(self, rows: Sequence[Row]) -> None:
+        """Learn from what was just written to history."""
+        is_new, is_more = False, False
+        for row in rows:
+            match row:
+                case RunRow(phase="succeeded", started_at=datetime() as began, ended_at=datetime() as ended):
+                    waited = (began - row.created_at).total_seconds() if row.lane == "live" else None
+                    took = (ended - began).total_seconds()
+                    new = self._learner.add(row.pipeline, "", took_s=took, at=began, waited_s=waited)
+                case AttemptRow(phase="succeeded", ended_at=datetime() as ended):
+                    took = (ended - row.started_at).total_seconds()
+                    pipeline = row.run.rpartition("#")[0]
+                    new = self._learner.add(pipeline, row.task, took_s=took, at=row.started_at)
+                case _:
+                    continue
+            is_new, is_more = is_new or new, True
+        if is_new:
+            self._tell()
+        elif is_more and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._tell)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tell(self) -> None:
+        self.stop()
+        self._timer = None
+        bands = self._learner.changed()
+        if bands:
+
+            def make(state: State, at: datetime, wall: datetime) -> AnyEvent:
+                return DurationsLearned(at=at, wall=wall, bands=bands)
+
+            self._decider.post(make)

@@ -1,0 +1,79 @@
+"""`trigger: auto`: when pending items may become a run, so that promises are kept with the fewest runs.
+
+A lane waits until the latest start that the obligations allow which its items serve. What is not
+there upstream yet is waited for, so that a diamond is run once for both of its branches; but not
+beyond the moment at which the obligation is due. What is late already, and what takes nobody knows
+how long, starts at once. Items that nothing is owed for wait as long as their class may.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from counterpoint.kernel.decisions import Reason
+from counterpoint.kernel.state import Backlog, State
+from counterpoint.kernel.urgency import floors_of, needs, pools_of, waits
+from counterpoint.model.pipeline import Pipeline
+
+#: Items that only a completion can ask for wait for its cut-off, but not longer than this.
+LONGEST_UNASKED = timedelta(days=7)
+
+
+def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime, Reason]:
+    """When the pending items of an automatic pipeline may become a run, as things are now, and why then."""
+    trigger, count = pipeline.trigger, len(backlog)
+    assert trigger is not None, "an automatic pipeline has a trigger"
+    assert backlog.first is not None and backlog.last is not None, "a lane with items knows when they came"
+    if not trigger.groups:
+        return backlog.last, Reason("sample-due", {"pipeline": pipeline.name})
+    if trigger.batch.max is not None and count >= trigger.batch.max:
+        return backlog.last, Reason("batch-full", {"items": count})
+    moment, reason = _wanted(state, backlog, pipeline)
+    if reason.code != "upstream-awaited" and moment > state.at and is_idle(state, pipeline):
+        return state.at, Reason("pools-idle", {"items": count})
+    return moment, reason
+
+
+def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime, Reason]:
+    """The earliest of the moments at which promises want a run of these items."""
+    assert backlog.first is not None and backlog.last is not None
+    found: list[tuple[datetime, str, Reason]] = []
+    figures = {"items": len(backlog)}
+    for need in needs(state, pipeline.name, floors_of(state, backlog), only=True):
+        about = figures | {"asset": need.asset}
+        if need.due is None:
+            return backlog.last, Reason("late-already", about)
+        if not need.servable:
+            reason = Reason("upstream-awaited", about | {"source": need.source, "due": need.due.isoformat()})
+            found.append((need.due, need.asset, reason))
+        elif need.tail_s is None:
+            return backlog.last, Reason("duration-unknown", about)
+        else:
+            seconds = need.tail_s + waits(state, pipeline.name)
+            reason = Reason("latest-start", about | {"due": need.due.isoformat(), "takes_s": round(seconds, 3)})
+            found.append((need.due - timedelta(seconds=seconds), need.asset, reason))
+    if found:
+        moment, _, reason = min(found, key=lambda each: each[:2])
+        return moment, reason
+    below = state.plan.lineage.below.get(pipeline.name, ())
+    longest = state.plan.waits[pipeline.priority_class]
+    if below and all(kind == "completion" for _, kind in below):
+        longest = max(longest, LONGEST_UNASKED)
+    return backlog.first + longest, Reason("nothing-owed", figures | {"wait_s": longest.total_seconds()})
+
+
+def is_idle(state: State, pipeline: Pipeline) -> bool:
+    """Whether the pipeline may run early: it is eager, and nobody uses or waits for what it needs."""
+    auto = pipeline.trigger.auto if pipeline.trigger is not None else None
+    if auto is None or auto.eager != "idle":
+        return False
+    resources = [f"pool:{pool}" for pool in pools_of(pipeline)]
+    return not any(state.used.get(resource) or state.queue.is_wanted(resource) for resource in resources)
+
+
+def await_idleness(state: State, backlog: Backlog, pipeline: Pipeline) -> None:
+    """Have the lane looked at when a pool that it needs becomes idle."""
+    auto = pipeline.trigger.auto if pipeline.trigger is not None else None
+    if auto is not None and auto.eager == "idle":
+        for pool in pools_of(pipeline):
+            state.eager.setdefault(pool, {})[backlog.lane] = None

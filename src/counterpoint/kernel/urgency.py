@@ -1,0 +1,382 @@
+"""How urgent something is: what it takes, what is left to do below it, when it must start at the latest.
+
+*Latest start* = when an obligation is due, less what its change still has to go through: the *tail*,
+from this pipeline's start down to the promised asset. All of it follows from facts: bands as they
+were learned, what is declared until then, and how long the last success took. Where nothing is
+known of a pipeline, nothing is known of any tail that it is part of (None).
+
+What is reckoned is kept in `state.reckoned`, and dropped where a fact changes it (`forget`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+
+from counterpoint.kernel.state import Backlog, Lane, Obligation, PromiseState, Run, State
+from counterpoint.model.calendar import next_tick
+from counterpoint.model.lineage import Promised, world
+from counterpoint.model.pipeline import Pipeline, Task
+from counterpoint.model.trigger import Cron, Every
+
+#: What a task of unknown duration counts for on a path: then the number of tasks decides.
+NOMINAL_S = 1.0
+#: So many ticks of a clock are looked at for the longest distance between two of them.
+TICKS_LOOKED_AT = 10
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Need(Struct, frozen=True, gc=False):
+    """An obligation that a pipeline has yet to serve.
+
+    Attributes:
+        source: the source of which it must have more.
+        due: None for one that was missed and is not reached yet: the sooner the better.
+        servable: all that the pipeline is made of has what is asked for.
+        tail_s: seconds from the pipeline's start until the promised asset has it; None is unknown.
+    """
+
+    asset: str
+    source: str
+    due: datetime | None
+    servable: bool
+    tail_s: float | None
+
+
+# How long something takes.
+
+
+def hour_of_week(moment: datetime) -> str:
+    """The hour of the week in UTC, as `Band.hours` names it."""
+    utc = moment.astimezone(UTC)
+    return str(utc.weekday() * 24 + utc.hour)
+
+
+def takes(state: State, pipeline: str, at: datetime | None = None) -> tuple[float, float] | None:
+    """Seconds that half and nine of ten runs stay below, from admission to end; None where it is unknown.
+
+    Args:
+        at: for which hour of the week, where hours differ.
+    """
+    return _takes(state, pipeline, hour_of_week(at) if at is not None else "")
+
+
+def _takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None:
+    band = state.bands.get((pipeline, ""))
+    if band is not None:
+        return band.hours.get(hour) or (band.p50, band.p90)
+    declared = state.plan.pipelines.get(pipeline)
+    tasks = declared.tasks if declared is not None else {}
+    known = {name: _task_takes(state, pipeline, task, hour) for name, task in tasks.items()}
+    if known and all(each is not None for each in known.values()):
+        longest = [
+            max(_remaining(tasks, {name: each[place] if each else 0.0 for name, each in known.items()}).values())
+            for place in (0, 1)
+        ]
+        return longest[0], longest[1]
+    last = state.successes.get(pipeline)
+    return (last.took_s, last.took_s) if last is not None else None
+
+
+def task_takes(state: State, pipeline: str, task: Task, at: datetime | None = None) -> tuple[float, float] | None:
+    """Seconds that half and nine of ten attempts of a task stay below; None where it is unknown."""
+    return _task_takes(state, pipeline, task, hour_of_week(at) if at is not None else "")
+
+
+def _task_takes(state: State, pipeline: str, task: Task, hour: str) -> tuple[float, float] | None:
+    band = state.bands.get((pipeline, task.name))
+    if band is not None:
+        return band.hours.get(hour) or (band.p50, band.p90)
+    if task.takes is not None:
+        return task.takes.p50.total_seconds(), task.takes.p90.total_seconds()
+    return None
+
+
+def run_takes(state: State, run: Run) -> tuple[float, float] | None:
+    """As `takes`, for one run: what was said when it was asked for goes before what is known of its pipeline."""
+    if run.takes_s is not None:
+        return run.takes_s, run.takes_s
+    return takes(state, run.pipeline, state.at)
+
+
+def waits(state: State, pipeline: str) -> float:
+    """Seconds that nine of ten runs wait in the queue at most, as far as is known."""
+    band = state.bands.get((pipeline, ""))
+    return band.wait_p90 if band is not None else 0.0
+
+
+# Within a run.
+
+
+def task_due(state: State, run: Run, task: str) -> datetime:
+    """When a task should start so that the run ends as if it had started when it was due.
+
+    Tasks of the longest remaining path are due with their run; others have as much more time as their path is
+    shorter.
+    """
+    pipeline = state.pipeline_of(run)
+    left = state.reckoned.paths.get((run.digest, run.pipeline))
+    if left is None:
+        known = {name: _task_takes(state, run.pipeline, each, "") for name, each in pipeline.tasks.items()}
+        seconds = {name: each[1] if each is not None else NOMINAL_S for name, each in known.items()}
+        left = state.reckoned.paths[run.digest, run.pipeline] = _remaining(pipeline.tasks, seconds)
+    return run.due + timedelta(seconds=max(left.values()) - left[task])
+
+
+def _remaining(tasks: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Task -> the longest path from its start to the end of the run, in seconds."""
+    after: dict[str, list[str]] = {name: [] for name in tasks}
+    for name, task in tasks.items():
+        for before in task.after:
+            after[before.task].append(name)
+    left: dict[str, float] = {}
+    for first in tasks:
+        # By hand, because a chain of tasks may be longer than Python's stack is deep.
+        stack = [first]
+        while stack:
+            name = stack[-1]
+            if name in left:
+                stack.pop()
+            elif missing := [each for each in after[name] if each not in left]:
+                stack += missing
+            else:
+                left[name] = seconds[name] + max((left[each] for each in after[name]), default=0.0)
+                stack.pop()
+    return left
+
+
+# Below a pipeline.
+
+
+def tail(state: State, pipeline: str, asset: str, at: datetime) -> float | None:
+    """Seconds (nine of ten) from a pipeline's start until a promised asset below has what it made.
+
+    Its own duration and, of the ways on from it, the longest: each reader's batch window and wait in the queue,
+    and its tail. None where something on the way is unknown.
+
+    Args:
+        at: for which hour of the week, where hours differ.
+    """
+    reckoned = state.reckoned
+    if reckoned.by_hour is None:
+        reckoned.by_hour = any(band.hours for band in state.bands.values())
+    hour = hour_of_week(at) if reckoned.by_hour else ""
+    tails = reckoned.tails.setdefault((asset, hour), {})
+    stack = [pipeline]
+    while stack:
+        name = stack[-1]
+        if name in tails:
+            stack.pop()
+            continue
+        onward = [each for each in state.plan.lineage.onward[name] if asset in _assets_below(state, each)]
+        if missing := [each for each in onward if each not in tails]:
+            stack += missing
+            continue
+        own = _takes(state, name, hour)
+        tails[name] = _sum(own[1] if own else None, (_step(state, each, tails[each]) for each in onward))
+        stack.pop()
+    return tails[pipeline]
+
+
+def _sum(own: float | None, onward: Iterable[float | None]) -> float | None:
+    longest = own
+    for each in onward:
+        if own is None or each is None or longest is None:
+            return None
+        longest = max(longest, own + each)
+    return longest
+
+
+def _step(state: State, reader: str, rest: float | None) -> float | None:
+    return None if rest is None else waits(state, reader) + _window(state, reader) + rest
+
+
+def _assets_below(state: State, pipeline: str) -> dict[str, None]:
+    known = state.reckoned.below.get(pipeline)
+    if known is None:
+        below = state.plan.lineage.below.get(pipeline, ())
+        known = state.reckoned.below[pipeline] = dict.fromkeys(asset for asset, _ in below)
+    return known
+
+
+def _window(state: State, pipeline: str) -> float:
+    """The longest that a change waits until its reader makes a run of it: batch window, or the next tick."""
+    trigger = state.plan.pipelines[pipeline].trigger
+    if trigger is None or trigger.auto is not None:
+        return 0.0
+    batch = trigger.batch
+    window = batch.wait or batch.quiet or timedelta()
+    if trigger.sources and all(isinstance(source, Cron | Every) for source in trigger.sources):
+        return _gap(state, pipeline)
+    return window.total_seconds()
+
+
+def _gap(state: State, pipeline: str) -> float:
+    known = state.reckoned.gaps.get(pipeline)
+    if known is not None:
+        return known
+    trigger = state.plan.pipelines[pipeline].trigger
+    gaps = []
+    for clock in trigger.sources if trigger is not None else ():
+        ticks = [state.declared or state.at]
+        while isinstance(clock, Cron | Every) and len(ticks) <= TICKS_LOOKED_AT:
+            tick = next_tick(clock, ticks[-1])
+            if tick is None:
+                break
+            ticks.append(tick)
+        between = [(after - before).total_seconds() for before, after in pairwise(ticks[1:])]
+        gaps.append(max(between, default=0.0))
+    state.reckoned.gaps[pipeline] = shortest = min(gaps, default=0.0)
+    return shortest
+
+
+def forget(state: State, pipeline: str) -> None:
+    """Drop what was reckoned with the durations of a pipeline."""
+    below = _assets_below(state, pipeline)
+    state.reckoned.by_hour = None
+    for asset, hour in list(state.reckoned.tails):
+        if asset in below:
+            del state.reckoned.tails[asset, hour]
+    for digest, name in list(state.reckoned.paths):
+        if name == pipeline:
+            del state.reckoned.paths[digest, name]
+
+
+# What is owed.
+
+
+def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool = False) -> Iterator[Need]:
+    """The first obligation of each promise below, and of each source, that a pipeline has yet to serve.
+
+    Args:
+        floors: source -> what the pipeline has of it without some items.
+        only: leave out sources of which there is no floor: those items have nothing to do with them.
+    """
+    lineage = state.plan.lineage
+    sources = sorted(floors) if only else lineage.through.get(pipeline, ())
+    for asset, kind in lineage.below.get(pipeline, ()) if sources else ():
+        promise = state.promises.get((asset, kind))
+        for source in sources if promise is not None else ():
+            has = max(own_mark(state, pipeline, asset, source), floors.get(source, 0))
+            assert promise is not None
+            first = _first_open(promise, source, has)
+            if first is not None:
+                mark, due = first.marks[source], first.due
+                seconds = tail(state, pipeline, asset, due)
+                yield Need(asset, source, due, is_servable(state, pipeline, source, mark), seconds)
+            if promise.late.get(source, 0) > has:
+                servable = is_servable(state, pipeline, source, promise.late[source])
+                yield Need(asset, source, None, servable, tail(state, pipeline, asset, state.at))
+
+
+def own_mark(state: State, pipeline: str, asset: str, source: str) -> int:
+    """Up to where what a pipeline wrote, on its way to a promised asset, has the changes of a source."""
+    ways = state.reckoned.ways.get((pipeline, asset))
+    if ways is None:
+        lineage = state.plan.lineage
+        ways = tuple(
+            written
+            for written in lineage.written[pipeline]
+            if any(promised == asset for promised, _ in lineage.promises[written])
+        )
+        state.reckoned.ways[pipeline, asset] = ways
+    parts = (state.marks[written].parts if written in state.marks else {} for written in ways)
+    return min((each.get(pipeline, {}).get(source, 0) for each in parts), default=0)
+
+
+def _first_open(promise: PromiseState, source: str, has: int) -> Obligation | None:
+    """The first obligation of a promise that asks for more of a source than there is."""
+    of_source = promise.open.get(source, [])
+    place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+    if place < len(of_source):
+        return of_source[place]
+    # A completion asks for several sources at once; there is one a day, so that few are open.
+    return next((each for each in promise.open.get("", ()) if each.marks.get(source, 0) > has), None)
+
+
+def is_servable(state: State, pipeline: str, source: str, mark: int) -> bool:
+    """Whether all that a pipeline is made of has a source's changes up to there."""
+    if source == world(pipeline):
+        return mark <= milliseconds(state.at)
+    for each in state.plan.lineage.inputs[pipeline]:
+        if source in each.sources and each.subject != source:
+            known = state.marks.get(each.asset)
+            if known is None or known.reflects.get(source, 0) < mark:
+                return False
+    return True
+
+
+def milliseconds(moment: datetime) -> int:
+    """A moment as a mark of the world: milliseconds since 1970."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
+    """Source -> what the pipeline has of it without the pending items of a lane."""
+    known = state.floors.get(backlog.lane)
+    if known is None:
+        known = state.floors[backlog.lane] = {}
+        for item in backlog.items:
+            lower(known, item.floor)
+    return known
+
+
+def lower(floors: dict[str, int], floor: Mapping[str, int]) -> None:
+    """Take an item's floor into the least of a lane."""
+    for source, mark in floor.items():
+        floors[source] = min(mark, floors.get(source, mark))
+
+
+def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | None]:
+    """When a run of a lane must start at the latest, and when the first of what it serves is due.
+
+    None where nothing that it could serve is owed. Where durations are unknown, the due time stands for both.
+    """
+    backlog = state.backlogs.get(lane)
+    floors = floors_of(state, backlog) if backlog is not None else {}
+    latest: datetime | None = None
+    wanted: datetime | None = None
+    for need in needs(state, lane[0], floors):
+        if need.due is None or not need.servable:
+            continue
+        start = need.due - timedelta(seconds=need.tail_s or 0.0)
+        latest = start if latest is None else min(latest, start)
+        wanted = need.due if wanted is None else min(wanted, need.due)
+    return latest, wanted
+
+
+def next_sample(state: State, pipeline: str) -> datetime | None:
+    """When a pipeline that samples the world must start next; None is never, as nothing below is promised."""
+    below = state.plan.lineage.below.get(pipeline, ())
+    last = state.successes.get(pipeline)
+    if not below or last is None:
+        return state.at if below else None
+    source, sampled = world(pipeline), milliseconds(last.began)
+    moments = [_sample_for(state, pipeline, each, source, sampled) for each in below]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _sample_for(state: State, pipeline: str, below: Promised, source: str, sampled: int) -> datetime | None:
+    promise = state.promises.get(below)
+    if promise is not None and promise.late.get(source, 0) > sampled:
+        return state.at
+    first = _first_open(promise, source, sampled) if promise is not None else None
+    if first is None:
+        return None
+    seconds = tail(state, pipeline, below[0], first.due)
+    if seconds is None:
+        # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
+        return first.since + (first.due - first.since) / 2
+    start = first.due - timedelta(seconds=seconds + waits(state, pipeline))
+    # Of the world, what is asked for is a look at it after a moment: before that a sample serves nothing.
+    return max(start, EPOCH + timedelta(milliseconds=first.marks[source]))
+
+
+def pools_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """The pools that a pipeline's tasks use."""
+    return tuple(dict.fromkeys(pool for task in pipeline.tasks.values() for pool in task.pools))

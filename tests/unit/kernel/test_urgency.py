@@ -1,0 +1,244 @@
+"""What things take, the tail below a pipeline, latest starts, and the due times of tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from counterpoint.kernel import events as e
+from counterpoint.kernel.state import Mark, Obligation, PromiseState, SourceState
+from counterpoint.kernel.urgency import (
+    hour_of_week,
+    latest_start,
+    needs,
+    run_takes,
+    tail,
+    takes,
+    task_due,
+)
+from counterpoint.model.pipeline import After, Pipeline
+from counterpoint.model.plan import Asset, Plan
+from counterpoint.model.promise import Expected, Freshness
+from counterpoint.model.trigger import Auto, Batch, Every, OnAsset, OnEvent
+from counterpoint.testing.builders import START, Kernel, pipeline, plan, task
+
+MINUTE = timedelta(minutes=1)
+
+
+def auto(name: str, *, reads: tuple[str, ...], writes: tuple[str, ...], **fields: Any) -> Pipeline:
+    """A pipeline that runs when promises ask for it."""
+    on = [OnAsset(asset) for asset in reads]
+    return pipeline(name, on=on, trigger={"auto": Auto()}, reads=reads, writes=writes, **fields)
+
+
+def promised(*pipelines: Pipeline, within: dict[str, timedelta], **fields: Any) -> Plan:
+    """A plan whose assets owe freshness."""
+    made = plan(*pipelines, **fields)
+    assets = {
+        name: Asset(writers="many", freshness=Freshness(within[name]) if name in within else None)
+        for name in made.assets
+    }
+    return plan(*pipelines, assets=assets, **fields)
+
+
+def learn(kernel: Kernel, **p90: float | tuple[float, float]) -> None:
+    """Tell the kernel how long pipelines take, and wait, in nine of ten cases."""
+    pairs = {name: each if isinstance(each, tuple) else (each, 0.0) for name, each in p90.items()}
+    bands = [
+        e.Band(pipeline=name, p50=took / 2, p90=took, wait_p90=wait, samples=10)
+        for name, (took, wait) in pairs.items()
+    ]
+    kernel.take(e.DurationsLearned, bands=tuple(bands))
+
+
+def chain() -> Plan:
+    """raw -> clean -> mart, which must be fresh within 30 minutes."""
+    return promised(
+        auto("clean", reads=("raw",), writes=("clean",)),
+        auto("mart", reads=("clean",), writes=("mart",)),
+        within={"mart": 30 * MINUTE},
+    )
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+def test_what_is_not_known_is_said_to_be_unknown(kernel: Kernel) -> None:
+    kernel.declare(chain())
+
+    assert takes(kernel.state, "clean") is None
+    assert tail(kernel.state, "clean", "mart", START) is None
+
+
+def test_what_is_declared_holds_until_it_is_learned(kernel: Kernel) -> None:
+    expected = Expected(timedelta(seconds=10), timedelta(seconds=20))
+    tasks = [
+        task("a", takes=expected),
+        task("b", takes=expected, after=[After("a")]),
+        task("c", takes=expected),
+    ]
+    kernel.declare(plan(pipeline("build", tasks=tasks)))
+    assert takes(kernel.state, "build") == (20, 40)
+
+    learn(kernel, build=5)
+    assert takes(kernel.state, "build") == (2.5, 5)
+
+
+def test_the_last_success_serves_where_nothing_else_is_known(kernel: Kernel) -> None:
+    kernel.declare(plan(pipeline("build")))
+    kernel.host()
+    kernel.run("build")
+    kernel.wait(MINUTE)
+    kernel.end("build#1/run/1")
+
+    assert takes(kernel.state, "build") == (60, 60)
+
+
+def test_hours_of_the_week_have_their_own_band(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    band = e.Band(pipeline="clean", p50=1, p90=2, samples=10, hours={hour_of_week(START): (100, 200)})
+    kernel.take(e.DurationsLearned, bands=(band, e.Band(pipeline="mart", p50=5, p90=10, samples=10)))
+
+    assert takes(kernel.state, "clean", START) == (100, 200)
+    assert takes(kernel.state, "clean", START + timedelta(hours=1)) == (1, 2)
+    assert tail(kernel.state, "clean", "mart", START) == 210
+    assert tail(kernel.state, "clean", "mart", START + timedelta(hours=1)) == 12
+
+
+def test_the_tail_adds_durations_and_waits_below(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    learn(kernel, clean=60, mart=(120, 30))
+
+    assert tail(kernel.state, "mart", "mart", START) == 120
+    assert tail(kernel.state, "clean", "mart", START) == 60 + 30 + 120
+
+    learn(kernel, mart=(240, 30))
+    assert tail(kernel.state, "clean", "mart", START) == 60 + 30 + 240
+
+
+def test_the_tail_is_that_of_the_longest_way(kernel: Kernel) -> None:
+    kernel.declare(
+        promised(
+            auto("split", reads=("raw",), writes=("left", "right")),
+            auto("short", reads=("left",), writes=("a",)),
+            auto("long", reads=("right",), writes=("b",)),
+            auto("join", reads=("a", "b"), writes=("mart",)),
+            within={"mart": 30 * MINUTE},
+        )
+    )
+    learn(kernel, split=1, short=10, long=100, join=1000)
+
+    assert tail(kernel.state, "split", "mart", START) == 1101
+
+
+def test_batch_windows_and_clocks_of_readers_count(kernel: Kernel) -> None:
+    kernel.declare(
+        promised(
+            auto("first", reads=("raw",), writes=("a",)),
+            pipeline(
+                "batched",
+                on=[OnAsset("a")],
+                trigger={"batch": Batch(quiet=MINUTE, wait=5 * MINUTE)},
+                reads=["a"],
+                writes=["b"],
+            ),
+            pipeline("clocked", on=[Every(10 * MINUTE, START)], reads=["b"], writes=["mart"]),
+            within={"mart": timedelta(hours=1)},
+        )
+    )
+    learn(kernel, first=1, batched=10, clocked=100)
+
+    assert tail(kernel.state, "first", "mart", START) == 1 + 300 + 10 + 600 + 100
+
+
+def owed(kernel: Kernel, *dues: timedelta) -> None:
+    """Changes of `raw` were reported, and each is owed to the mart so long after the start."""
+    state = kernel.state
+    state.sources["asset:raw"] = SourceState("asset:raw", mark=len(dues))
+    obligations = [
+        Obligation({"asset:raw": number}, START, START + due) for number, due in enumerate(dues, start=1)
+    ]
+    state.promises["mart", "freshness"] = PromiseState("mart", "freshness", open={"asset:raw": obligations})
+
+
+def test_the_latest_start_leaves_time_for_all_that_follows(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    learn(kernel, clean=60, mart=(120, 30))
+    owed(kernel, 30 * MINUTE, 40 * MINUTE)
+
+    latest, wanted_by = latest_start(kernel.state, ("clean", "", ""))
+
+    assert wanted_by == START + 30 * MINUTE
+    assert latest == START + 30 * MINUTE - timedelta(seconds=210)
+
+
+def test_what_a_pipeline_has_served_asks_nothing_of_it(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    learn(kernel, clean=60, mart=120)
+    owed(kernel, 30 * MINUTE, 40 * MINUTE)
+    kernel.state.marks["clean"] = Mark("clean", {"asset:raw": 1}, {"clean": {"asset:raw": 1}})
+
+    assert latest_start(kernel.state, ("clean", "", ""))[1] == START + 40 * MINUTE
+    assert latest_start(kernel.state, ("mart", "", ""))[1] == START + 30 * MINUTE
+
+
+def test_what_is_not_there_upstream_cannot_be_served(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    learn(kernel, clean=60, mart=120)
+    owed(kernel, 30 * MINUTE)
+
+    assert [need.servable for need in needs(kernel.state, "clean", {})] == [True]
+    assert [need.servable for need in needs(kernel.state, "mart", {})] == [False]
+    assert latest_start(kernel.state, ("mart", "", "")) == (None, None)
+
+
+def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
+    kernel.declare(chain())
+    owed(kernel, 30 * MINUTE, 40 * MINUTE)
+
+    assert [need.due for need in needs(kernel.state, "clean", {"asset:raw": 1}, only=True)] == [
+        START + 40 * MINUTE
+    ]
+    assert list(needs(kernel.state, "clean", {"asset:raw": 2}, only=True)) == []
+    assert list(needs(kernel.state, "clean", {}, only=True)) == []
+
+
+def test_a_deadline_gives_a_latest_start(kernel: Kernel) -> None:
+    kernel.declare(plan(pipeline("build"), pools={}))
+    kernel.run("build", deadline=START + 30 * MINUTE, takes_s=600.0)
+    run = kernel.state.runs["build#1"]
+
+    assert (run.latest, run.wanted_by) == (START + 20 * MINUTE, START + 30 * MINUTE)
+    assert (run.due, run.top_at) == (START + 20 * MINUTE, START + 60 * MINUTE)
+    assert run_takes(kernel.state, run) == (600, 600)
+
+
+def test_a_run_that_nobody_waits_for_is_due_when_it_moves_up(kernel: Kernel) -> None:
+    kernel.declare(plan(pipeline("build", on=[OnEvent("go")])))
+    kernel.emit("go")
+    run = kernel.state.runs["build#1"]
+
+    assert (run.latest, run.wanted_by, run.due) == (None, None, run.top_at)
+
+
+def test_tasks_on_the_longest_path_are_due_first(kernel: Kernel) -> None:
+    tasks = [
+        task("root"),
+        task("long", after=[After("root")]),
+        task("longer", after=[After("long")]),
+        task("short", after=[After("root")]),
+    ]
+    kernel.declare(plan(pipeline("build", tasks=tasks)))
+    kernel.run("build")
+    run = kernel.state.runs["build#1"]
+    due = {name: (task_due(kernel.state, run, name) - run.due).total_seconds() for name in run.tasks}
+    assert due == {"root": 0, "long": 1, "longer": 2, "short": 2}
+
+    band = e.Band(pipeline="build", task="short", p50=50, p90=100, samples=10)
+    kernel.take(e.DurationsLearned, bands=(band,))
+    due = {name: (task_due(kernel.state, run, name) - run.due).total_seconds() for name in run.tasks}
+    assert due == {"root": 0, "short": 1, "long": 99, "longer": 100}
