@@ -5,10 +5,12 @@ Standard library, `rich` and the command `counterpoint`; the examples import it 
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +49,48 @@ console = Console(highlight=False, soft_wrap=True)
 
 class Trouble(Exception):
     """The story cannot go on; the message says why."""
+
+
+def play(description: str, here: Path, story: Callable[[Path, float], None]) -> int:
+    """Play a story in a copy of its folder; 0 if it went as it should.
+
+    Args:
+        here: the example's folder; `work/` in it is where it plays, unless `--folder` says otherwise.
+        story: is given the folder, which it finds made anew, and when the story began.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--folder", type=Path, default=here / "work", help="where to work; it is made anew")
+    folder = parser.parse_args().folder.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    try:
+        make_anew(folder, here)
+        story(folder, began)
+    except Trouble as trouble:
+        console.print(f"\n[bold red]The demo failed:[/] {escape(str(trouble))}")
+        for line in last_lines(folder / "engine.log"):
+            console.print(f"  | {escape(line)}")
+        console.print(f"Logs: {folder}/*.log, and those of the tasks below {folder}/.counterpoint/")
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Nothing is left running.")
+        return 130
+    console.print(f"\nDone in {time.monotonic() - began:.0f} s. Nothing is left running.")
+    return 0
+
+
+def make_anew(folder: Path, here: Path) -> None:
+    """Copy an example's files, in place of what an earlier demo left."""
+    if folder.exists() and not (folder / "score.yaml").exists():
+        raise Trouble(f"{folder} is there and is no earlier demo's; name another with --folder")
+    if is_served(folder):
+        raise Trouble(f"a `counterpoint up` is running in {folder}; end it, or name another folder with --folder")
+    end_worker_host(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    ignored = shutil.ignore_patterns(
+        "work", ".*", "__pycache__", "target", "logs", "*.duckdb", "landing", "demo.py"
+    )
+    shutil.copytree(here, folder, ignore=ignored)
 
 
 # --- telling -----------------------------------------------------------------------------------------------

@@ -7,14 +7,12 @@ What you see are the engine's own decisions, as they are committed.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,16 +26,13 @@ sys.path[:0] = [str(HERE / "world"), str(HERE.parent)]
 from clicks import drop_clicks  # noqa: E402, a script's own folder comes first
 from stage import (  # noqa: E402
     Engine,
-    Trouble,
     Watcher,
     ask,
     console,
     end,
-    end_worker_host,
     heading,
-    is_served,
-    last_lines,
     new_table,
+    play,
     say,
     seconds,
     start_engine,
@@ -47,31 +42,12 @@ from stage import (  # noqa: E402
 SEED = 2801  # with it the service is busy at first, and slow on the second day
 
 
-def main() -> int:
-    """Play the story; 0 if it went as it should."""
-    parser = argparse.ArgumentParser(description="Three days at TrendCart, on a real engine.")
-    parser.add_argument("--folder", type=Path, default=HERE / "work", help="where to work; it is made anew")
-    folder = parser.parse_args().folder.resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    began = time.monotonic()
-    try:
-        with ExitStack() as stack:
-            make_anew(folder)
-            world = stack.enter_context(start_world(folder))
-            tell_score(folder, world)
-            engine = stack.enter_context(start_engine(folder))
+def main(folder: Path, began: float) -> None:
+    """Start the world and the engine, tell the story."""
+    with start_world(folder) as world:
+        tell_score(folder, world)
+        with start_engine(folder) as engine:
             tell(began, world, engine)
-    except Trouble as trouble:
-        console.print(f"\n[bold red]The demo failed:[/] {escape(str(trouble))}")
-        for line in last_lines(folder / "engine.log"):
-            console.print(f"  | {escape(line)}")
-        console.print(f"Logs: {folder}/*.log, and those of the tasks below {folder}/.counterpoint/")
-        return 1
-    except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing is left running.")
-        return 130
-    console.print(f"\nDone in {time.monotonic() - began:.0f} s. Nothing is left running.")
-    return 0
 
 
 # --- the story -------------------------------------------------------------------------------------------
@@ -160,20 +136,6 @@ class World:
     def dashboard(self) -> Any:
         """What the dashboard shows now."""
         return ask("GET", f"{self.bi}/dashboard")
-
-
-def make_anew(folder: Path) -> None:
-    """Copy this folder's files, in place of what an earlier demo left."""
-    if folder.exists() and not (folder / "score.yaml").exists():
-        raise Trouble(f"{folder} is there and is no earlier demo's; name another with --folder")
-    if is_served(folder):
-        raise Trouble(f"a `counterpoint up` is running in {folder}; end it, or name another folder with --folder")
-    end_worker_host(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns(
-        "work", ".*", "__pycache__", "target", "logs", "*.duckdb", "landing", "demo.py"
-    )
-    shutil.copytree(HERE, folder, ignore=ignored)
 
 
 def tell_score(folder: Path, world: World) -> None:
@@ -282,4 +244,4 @@ def hand_offs(facts: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(play("Three days at TrendCart, on a real engine.", HERE, main))
