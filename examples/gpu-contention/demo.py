@@ -24,6 +24,7 @@ from stage import (  # noqa: E402, a script's own folder comes first
     play,
     say,
     seconds,
+    start_engine,
 )
 
 #: After which epochs questions come.
