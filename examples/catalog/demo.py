@@ -218,9 +218,7 @@ def conclude(worlds: dict[str, Measured], ended: float) -> None:
     for title, cell in rows.items():
         table.add_row(title, cell("before"), cell("after"))
     console.print(table)
-    console.print(
-        escape("Minutes are the shop's. Changes that never came into the index have no time, but are late.")
-    )
+    console.print("Minutes are the shop's. A change that never came into the index has no time, but is late.")
 
 
 def minutes(ages: list[float], share: float) -> str:
