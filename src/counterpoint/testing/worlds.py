@@ -17,7 +17,19 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.model.pipeline import FAILURE_KINDS, After, OutOfMemory, Pipeline, Retry, Task
 from counterpoint.model.plan import EventType, Plan, Pool
+from counterpoint.model.promise import (
+    Calendar,
+    Completion,
+    Elastic,
+    Expected,
+    Freshness,
+    Preempt,
+    Rate,
+    Team,
+    Window,
+)
 from counterpoint.model.trigger import (
+    Auto,
     Batch,
     Delivery,
     Every,
@@ -26,24 +38,101 @@ from counterpoint.model.trigger import (
     OnEvent,
     OnState,
     Source,
+    Trigger,
 )
 from counterpoint.testing.builders import Kernel, pipeline, plan, task
 
 POOLS = ("db", "gpu")
 EVENTS = ("placed", "closed")
+#: Assets that no pipeline writes.
+SOURCES = ("s0", "s1")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 Happening: TypeAlias = Callable[["World"], None]
 
 
 def random_plan(random: Random, *, size: int = 5) -> Plan:
-    """A plan of up to `size` pipelines, each fed by events, clocks or those before it: chains, diamonds, forks."""
+    """A plan of up to `size` pipelines, each fed by events, clocks or those before it: chains, diamonds, forks.
+
+    Half of the plans promise something, and half have limits beside the pools: rates, teams, preemption.
+    """
     pools = {name: random.randint(1, 3) for name in POOLS}
+    promising, limited = random.random() < 0.5, random.random() < 0.5
     pipelines: list[Pipeline] = []
     for number in range(random.randint(2, size)):
-        pipelines.append(_random_pipeline(random, f"p{number}", pipelines, pools))
-    waits = {"urgent": timedelta(minutes=1), "normal": timedelta(minutes=5), "bulk": timedelta(minutes=20)}
-    return plan(*pipelines, pools=pools, waits=waits, events={name: EventType() for name in EVENTS})
+        made = _random_pipeline(random, f"p{number}", pipelines, pools)
+        made = _with_limits(random, made) if limited else made
+        pipelines.append(_on_promise(random, made) if promising else made)
+    declared = plan(
+        *pipelines,
+        pools=pools,
+        waits={"urgent": timedelta(minutes=1), "normal": timedelta(minutes=5), "bulk": timedelta(minutes=20)},
+        events={name: EventType() for name in EVENTS},
+        teams={"red": Team(2.0), "blue": Team(1.0)} if limited and random.random() < 0.5 else {},
+        calendars={"office": _OFFICE},
+    )
+    if limited:
+        slow = {name: _random_pool(random, slots) for name, slots in pools.items()}
+        declared = msgspec.structs.replace(declared, pools=slow)
+    return _with_promises(random, declared) if promising else declared
+
+
+#: Days that count, and a window every day in which nothing does.
+_OFFICE = Calendar(days=(0, 1, 2, 3, 4), maintenance=(Window("11:00", "11:10"),))
+
+
+def _random_pool(random: Random, slots: int) -> Pool:
+    rate = Rate(random.randint(1, 3), timedelta(seconds=random.choice([10, 90])))
+    return Pool(slots, random.choice([None, 0.5]), rate if random.random() < 0.3 else None)
+
+
+def _with_limits(random: Random, made: Pipeline) -> Pipeline:
+    """The pipeline with some of: a team, preemption, rates, a storm breaker, concurrency by expression, splitting."""
+    rate = Rate(random.randint(1, 3), timedelta(seconds=random.choice([10, 90])))
+    is_split = made.write == "atomic" and made.overlap == "coalesce"
+    preempt = Preempt(timedelta(seconds=random.choice([0, 20])), random.randint(1, 2), timedelta(seconds=30))
+    return msgspec.structs.replace(
+        made,
+        team=random.choice(["red", "blue", ""]),
+        preempt=preempt if random.random() < 0.5 and made.hold == "attempt" else None,
+        rate=rate if random.random() < 0.2 else None,
+        storm=rate if random.random() < 0.2 else None,
+        concurrency_by="event.data.k" if random.random() < 0.2 else None,
+        elastic=Elastic(random.randint(2, 3), "event.data.k") if is_split and random.random() < 0.3 else None,
+    )
+
+
+def _on_promise(random: Random, made: Pipeline) -> Pipeline:
+    """The pipeline, sometimes with `trigger: auto`, reading sources, and telling how long it takes."""
+    takes = Expected(timedelta(seconds=30), timedelta(seconds=random.choice([40, 120])))
+    tasks = {
+        name: msgspec.structs.replace(each, takes=takes if random.random() < 0.5 else None)
+        for name, each in made.tasks.items()
+    }
+    reads = (*made.reads, random.choice(SOURCES)) if random.random() < 0.4 else made.reads
+    made = msgspec.structs.replace(made, tasks=tasks, reads=reads)
+    if random.random() < 0.4 and made.writes and reads:
+        eager: Any = random.choice(["never", "idle"])
+        groups = (tuple(OnAsset(asset) for asset in reads),)
+        trigger = Trigger(groups=groups, auto=Auto(eager), rearm=(timedelta(seconds=1), timedelta(minutes=1)))
+        made = msgspec.structs.replace(made, trigger=trigger)
+    return made
+
+
+def _with_promises(random: Random, declared: Plan) -> Plan:
+    """Promises on some of what is written, and on all that a pipeline with `trigger: auto` writes."""
+    assets = dict(declared.assets)
+    for each in declared.pipelines.values():
+        is_auto = each.trigger is not None and each.trigger.auto is not None
+        for asset in each.written:
+            if is_auto or random.random() < 0.4:
+                calendar = random.choice(["", "", "office"])
+                share: Any = random.choice(["obligations", "time"])
+                within = timedelta(minutes=random.choice([1, 5, 20]))
+                freshness = Freshness(within, over=timedelta(hours=2), calendar=calendar, share=share)
+                completion = Completion("10:30", cutoff="10:10") if random.random() < 0.2 else None
+                assets[asset] = msgspec.structs.replace(assets[asset], freshness=freshness, completion=completion)
+    return msgspec.structs.replace(declared, assets=assets)
 
 
 def _random_pipeline(random: Random, name: str, before: Sequence[Pipeline], pools: dict[str, int]) -> Pipeline:
@@ -200,9 +289,37 @@ class World:
         fields = {"by_run": by.run, "hops": by.hops} if by else {}
         self.note(self.kernel.emit(self.random.choice(EVENTS), data, **fields))
 
+    def source(self) -> None:
+        """A version of an asset that no pipeline writes is reported, sometimes of data that came late."""
+        assets = [name for name in SOURCES if name in self.kernel.state.plan.assets]
+        asset = self._one(assets)
+        if asset is not None and asset not in self.kernel.state.plan.writers:
+            through = self.kernel.now - timedelta(minutes=self.random.choice([0, 0, 3, 90]))
+            partition = self.random.choice(["", "", "2026-01-05T09"])
+            unchanged = self.random.random() < 0.1
+            report = e.Report(asset=asset, data_through=through, partition=partition, unchanged=unchanged)
+            self.note(self.kernel.take(e.AssetReported, report=report, by="test"))
+
+    def learn(self) -> None:
+        """How long something takes was learned, or has changed."""
+        name = self._pipeline()
+        task_name = self.random.choice(["", *self.kernel.state.plan.pipelines[name].tasks])
+        p50 = self.random.choice([5.0, 30.0, 120.0])
+        hours = {str(self.random.randrange(168)): (p50 / 2, p50)} if self.random.random() < 0.2 else {}
+        band = e.Band(
+            pipeline=name, task=task_name, p50=p50, p90=p50 * 1.5, wait_p90=p50 / 3, samples=9, hours=hours
+        )
+        self.note(self.kernel.take(e.DurationsLearned, bands=(band,)))
+
     def request(self) -> None:
-        """Somebody asks for a run."""
-        self.note(self.kernel.run(self._pipeline(), request=self.random.choice(["", "", "again"])))
+        """Somebody asks for a run, sometimes to make up for the past, or by a time."""
+        more: dict[str, Any] = {}
+        if self.random.random() < 0.3:
+            more = {"lane": "backfill", "partition": self.random.choice(["", "2026-01-05T09"])}
+        if self.random.random() < 0.2:
+            more |= {"takes_s": 60.0, "deadline": self.kernel.now + timedelta(minutes=2)}
+        request = self.random.choice(["", "", "again"])
+        self.note(self.kernel.run(self._pipeline(), request=request, **more))
 
     def end(self) -> None:
         """An attempt ends well."""
@@ -351,6 +468,8 @@ HAPPENINGS: tuple[Happening, ...] = (
     *[World.end] * 6,
     *[World.wait] * 4,
     *[World.fail] * 2,
+    *[World.source] * 3,
+    World.learn,
     World.request,
     World.request,
     World.lose,
