@@ -29,7 +29,7 @@ from counterpoint.ports.store import Snapshot
 SCORE = """
 score: sample
 timezone: Europe/Berlin
-pools: {db: 2, gpu: 1}
+pools: {db: 2, gpu: 1, tpu: 1}
 assets: {orders: {description: of the shop}, rates: {}, marts: {}, side: {}}
 events: {order.placed: {}, file.landed: {}}
 pipelines:
@@ -65,6 +65,8 @@ pipelines:
           poll: {url: "http://127.0.0.1/jobs/{id}", status: state, done: done}
   train: {class: urgent, pools: {db: 2, gpu: 1}, hold: run, run: train}
   hand: {pools: {db: 1}, run: hand}
+  spare: {class: bulk, preempt: {minimum: 1m}, pools: {tpu: 1}, run: spare}
+  rush: {class: urgent, pools: {tpu: 1}, run: rush}
   follow: {trigger: {pipeline: build, checkpoint: halfway}, run: follow}
 """
 
@@ -198,8 +200,12 @@ def tell_second_half(story: Story) -> None:
     story.fail(f"{hand}/run/2", "signal", None)
     document = msgspec.to_builtins(story.state.written.runs[hand])
     story.tell(e.RetryRequested, run=hand, by="anna", document=document, reason="after all")
-    story.declare(SCORE.replace("gpu: 1}\nassets", "gpu: 2}\nassets"))
+    story.declare(SCORE.replace("gpu: 1, tpu", "gpu: 2, tpu"))
     story.accept("order.placed", "o4", sku="s4")
+
+    story.tell(e.RunRequested, pipeline="spare", by="anna")
+    story.tell(e.Woke, after=timedelta(minutes=2))
+    story.tell(e.RunRequested, pipeline="rush", by="anna")
 
 
 def write(folder: Path) -> None:

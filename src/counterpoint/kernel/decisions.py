@@ -359,6 +359,15 @@ class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
     task: str = ""
 
 
+class KeepRoom(Decision, frozen=True, tag="KeepRoom"):
+    """Keep all that a run, or a task of one, needs while others make room for it, until it starts or `until`."""
+
+    run: str
+    resources: dict[str, int]
+    until: datetime
+    task: str = ""
+
+
 class Note(Decision, frozen=True, tag="Note"):
     """Nothing is done, and the reason is worth a record: an event that nobody wanted, a refused request."""
 
@@ -392,5 +401,6 @@ AnyDecision: TypeAlias = (
     | EndItems
     | RaiseRun
     | ReserveFor
+    | KeepRoom
     | Note
 )

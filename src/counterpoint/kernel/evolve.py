@@ -39,6 +39,8 @@ def _begin(state: State, event: e.Event) -> None:
     state.at = max(state.at, event.at)
     state.wall = event.wall
     state.touched = Touched()
+    if state.queue.claims and state.queue.lapse(state.at):
+        state.touched.admission = True
     while state.rests and state.rests[0][0] <= state.at:
         until, name, task_name = heappop(state.rests)
         task = state.rested(until, name, task_name)
@@ -61,6 +63,7 @@ def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision])
         evolve(state, fact)
     state.agenda, state.looks, state.samples, state.rests = [], {}, {}, []
     state.touched, state.written = Touched(), Written()
+    state.room_at = None
     _expect_moments(state)
     return state
 
@@ -80,6 +83,10 @@ def _expect_moments(state: State) -> None:
         for name, task in run.tasks.items():
             if task.phase == "resting" and task.not_before is not None:
                 heappush(state.rests, (task.not_before, run.run, name))
+    for (name, task_name), claim in state.queue.claims.items():
+        state.remember(claim.until, "claim", name, task_name)
+    if any(state.preemptible.values()):
+        state.look_for_room(state.at)
     for lane in state.backlogs:
         state.look_at(lane, state.at)
     for pipeline in state.plan.samplers:
@@ -135,5 +142,6 @@ _FOLD: dict[type, _Fold] = {
     d.EndItems: items.end_items,
     d.RaiseRun: runs.raise_run,
     d.ReserveFor: runs.reserve_for,
+    d.KeepRoom: runs.keep_room,
     d.Note: runs.note,
 }

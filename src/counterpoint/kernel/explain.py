@@ -90,6 +90,11 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
         f"{f['asset']} must have it by {f['due']}, and from here that takes {_length(f, 'takes_s')}"
     ),
     "lost": lambda f: "its worker host was lost; that costs no try",
+    "makes-room": lambda f: (
+        f"it makes room for {f['taker']} ({f['class']} before {f['of']}): {_length(f, 'lost_s')} of work lost, "
+        + ("a wait of unknown length" if f["saved_s"] is None else f"{_length(f, 'saved_s')} of waiting")
+        + " saved"
+    ),
     "missed": lambda f: f"{_count(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
     "nobody-listens": lambda f: f"no pipeline subscribes to the type of event {f['change']}",
     "not-declared": lambda f: f"{f['run']} does not declare that it writes {f['asset']}",
@@ -97,6 +102,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "not-wanted": lambda f: f"{f['pipeline']} does not subscribe to {f['change']}, or its condition says no",
     "nothing-left": lambda f: "nothing is left for it to do",
     "nothing-owed": lambda f: f"no promise asks for it; such items wait for {_length(f, 'wait_s')}",
+    "others-stop": lambda f: f"{', '.join(f['attempts'])} {'stops' if len(f['attempts']) == 1 else 'stop'} for it",
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
     "overtaken": lambda f: (
@@ -228,6 +234,9 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
         case d.ReserveFor():
             kept = ", ".join(_resource(resource) for resource in fact.resources)
             return f"{kept} is kept for {fact.run}: {say(fact.reason)}"
+        case d.KeepRoom():
+            kept = ", ".join(_resource(resource) for resource in fact.resources)
+            return f"room is made for {fact.run}, {kept} is kept for it: {say(fact.reason)}"
         case d.CancelRun():
             return f"{fact.run} is ended: {say(fact.reason)}"
         case d.AwaitConfirmation():
@@ -324,6 +333,11 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
             lines.append(
                 f"What gets free of {_resource(resource)} is kept for {reserved[0]}, which waited too long."
             )
+        claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
+        if claimed and claimed[0] != (run.run, task):
+            lines.append(f"What gets free of {_resource(resource)} is kept for {claimed[0][0]}, which goes first.")
+    if (run.run, task) in state.queue.claims:
+        lines.append("Others make room for it.")
     if not lines:
         lines = [f"{what} is about to be looked at."]
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))

@@ -18,6 +18,7 @@ from counterpoint.kernel.rules.batching import form_runs
 from counterpoint.kernel.rules.confirming import confirm
 from counterpoint.kernel.rules.delivering import deliver
 from counterpoint.kernel.rules.finishing import finish
+from counterpoint.kernel.rules.preemption import make_room
 from counterpoint.kernel.rules.retrying import retry
 from counterpoint.kernel.rules.sampling import sample
 from counterpoint.kernel.rules.ticking import tick
@@ -29,4 +30,4 @@ Rule: TypeAlias = Callable[[State, AnyEvent], Iterator[AnyDecision]]
 FIRST: tuple[Rule, ...] = (answer, look_or_stop, tick)
 
 #: What follows from it: gone through until nothing more follows.
-THEN: tuple[Rule, ...] = (retry, finish, deliver, sample, confirm, form_runs, admit)
+THEN: tuple[Rule, ...] = (retry, finish, deliver, sample, confirm, form_runs, admit, make_room)

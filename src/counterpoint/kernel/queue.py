@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, takewhile
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -46,6 +46,13 @@ class Request(Struct, eq=False, gc=False):
         return self.shape[1]
 
 
+class Claim(Struct, eq=False, gc=False):
+    """What is kept for a request for which attempts were asked to make room, all that it needs, until `until`."""
+
+    resources: dict[str, int]
+    until: datetime
+
+
 class Group(Struct, eq=False, gc=False):
     """Requests of one shape; `watching` is the resource its head lacks, None while it is to be looked at."""
 
@@ -69,6 +76,11 @@ class Queue:
 
     def __init__(self) -> None:
         self._groups: dict[Shape, Group] = {}
+        #: Resource -> groups that need some of it.
+        self._needing: dict[str, dict[Shape, Group]] = {}
+        #: (run, task) -> what is kept for that request, in the order in which room was made for them.
+        self.claims: dict[tuple[str, str], Claim] = {}
+        self._claimed: dict[str, int] = {}
         self._requests: dict[tuple[str, str], Request] = {}
         # Groups to look at, and groups by (resource, amount, admitted) they watch; both as heaps of
         # entries that count only while they say the truth.
@@ -98,6 +110,8 @@ class Queue:
         group = self._groups.get(shape)
         if group is None:
             group = self._groups[shape] = Group(shape, [])
+            for resource, _ in shape[0]:
+                self._needing.setdefault(resource, {})[shape] = group
         # The group's own shape, so that 100,000 requests share 200 tuples.
         request = self._requests[run, task] = Request(key, run, task, group.shape)
         before = group.head()
@@ -114,12 +128,20 @@ class Queue:
         request = self._requests.pop((run, task), None)
         if request is None:
             return
-        request.gone = True
+        is_claimed = (run, task) in self.claims
         self.release(request)
+        if not is_claimed:
+            self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        """Take a request out of its group."""
+        request.gone = True
         group = self._groups[request.shape]
         head = group.head()
         if head is None:
             del self._groups[request.shape]
+            for resource, _ in request.needs:
+                del self._needing[resource][request.shape]
         elif head.key > request.key:
             self._place(group, head.key)
 
@@ -192,9 +214,52 @@ class Queue:
 
     def release(self, request: Request) -> None:
         """Keep nothing for a request any more."""
+        self._drop_claim(request)
         for resource in [r for r, holder in self.reserved.items() if holder == (request.run, request.task)]:
             del self.reserved[resource]
             self.freed(resource)
+
+    def claim(self, run: str, task: str, resources: dict[str, int], until: datetime) -> None:
+        """Keep so much of these resources for a request for which room is made; it waits outside its group."""
+        request = self._requests.get((run, task))
+        if request is not None:
+            self._leave(request)
+            self._requests[run, task] = Request(request.key, run, task, request.shape)
+        self.claims[run, task] = Claim(resources, until)
+        for resource, amount in resources.items():
+            self._claimed[resource] = self._claimed.get(resource, 0) + amount
+
+    def claimed(self, resource: str, before: Request | None = None) -> int:
+        """How much of a resource is claimed, or by those for which room was made before a request."""
+        if before is None:
+            return self._claimed.get(resource, 0)
+        names = takewhile(lambda name: name != (before.run, before.task), self.claims)
+        return sum(self.claims[name].resources.get(resource, 0) for name in names)
+
+    def claimants(self) -> list[Request]:
+        """The requests for which room is made, in that order."""
+        return [self._requests[name] for name in self.claims]
+
+    def lapse(self, now: datetime) -> bool:
+        """Drop the claims whose time is over; whether there was one."""
+        over = [self._requests[name] for name, claim in self.claims.items() if claim.until <= now]
+        for request in over:
+            self._drop_claim(request)
+        return bool(over)
+
+    def heads_needing(self, resource: str) -> list[Request]:
+        """The first request of each shape that needs some of a resource."""
+        heads = (group.head() for group in self._needing.get(resource, {}).values())
+        return [head for head in heads if head is not None]
+
+    def _drop_claim(self, request: Request) -> None:
+        claim = self.claims.pop((request.run, request.task), None)
+        if claim is not None:
+            for resource, amount in claim.resources.items():
+                self._claimed[resource] -= amount
+                self.freed(resource)
+            if (request.run, request.task) in self._requests:
+                self.add(request.key, request.run, request.task, request.shape)
 
     def has_reserved(self, request: Request) -> bool:
         """Whether something is kept for the request."""

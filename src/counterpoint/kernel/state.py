@@ -32,8 +32,8 @@ RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
-#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample), and the attempt, run,
-#: lane or pipeline.
+#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample, room, claim), and the
+#: attempt, run, lane or pipeline.
 Moment: TypeAlias = tuple[str, tuple[str, ...]]
 #: Stale moments that the agenda keeps at most, beside as many as there are others.
 MOST_STALE = 10_000
@@ -356,11 +356,14 @@ class Touched:
         self.samplers: dict[str, None] = {}
         self.changes: list[Change] = []
         self.admission = False
+        #: Somebody may have to make room: what is free, what waits or what runs has changed, or a moment came.
+        self.preemption = False
         #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
         self.confirms: list[tuple[str, int, str]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.lanes or self.runs or self.samplers or self.changes or self.admission or self.confirms)
+        slots = self.admission or self.preemption
+        return bool(self.lanes or self.runs or self.samplers or self.changes or slots or self.confirms)
 
 
 class Reckoned:
@@ -439,6 +442,14 @@ class State:
         self.queue = Queue()
         #: Resource -> how much of it is held.
         self.used: dict[str, int] = {}
+        #: Pool (as a resource) -> attempts and runs that hold some of it.
+        self.holders: dict[str, dict[str, None]] = {}
+        #: Pool -> running attempts that may be asked to make room.
+        self.preemptible: dict[str, dict[str, None]] = {}
+        #: Pool -> how much of it is held by attempts that were asked to stop.
+        self.coming: dict[str, int] = {}
+        #: The moment in the agenda at which it is looked whether somebody must make room.
+        self.room_at: datetime | None = None
         #: Lane -> runs of it that have not ended.
         self.lanes: dict[Lane, dict[str, None]] = {}
         #: Lane -> those that have one of its places: they are in the queue or going on.
@@ -475,7 +486,11 @@ class State:
     # Questions.
 
     def free(self, resource: str) -> int:
-        """How much of a resource is free; negative where a pool was made smaller than its use."""
+        """How much of a resource is free for all; negative where less is there than is held and claimed."""
+        return self.unused(resource) - self.queue.claimed(resource)
+
+    def unused(self, resource: str) -> int:
+        """How much of a resource nobody holds, what is claimed included."""
         kind, _, name = resource.partition(":")
         if kind == "fresh":
             return 0 if name in self.suspects else 1
@@ -588,6 +603,12 @@ class State:
         moments = [at for at, _ in self.agenda[:1]] + [until for until, _, _ in self.rests[:1]]
         return min(moments, default=None)
 
+    def look_for_room(self, at: datetime) -> None:
+        """Ask for a look at who must make room; an earlier one serves too, because it asks again."""
+        if self.room_at is None or at < self.room_at:
+            self.room_at = at
+            self.remember(at, "room")
+
     def rested(self, until: datetime, run: str, task: str) -> TaskState | None:
         """The task, if it still rests until that moment."""
         resting = self.runs[run].tasks.get(task) if run in self.runs else None
@@ -603,6 +624,8 @@ class State:
                     del self.looks[about[0], about[1], about[2]]
                 elif kind == "sample":
                     del self.samples[about[0]]
+                elif kind == "room":
+                    self.room_at = None
                 yield moment
 
     def _holds(self, at: datetime, moment: Moment) -> bool:
@@ -625,6 +648,11 @@ class State:
                 return self.looks.get((about[0], about[1], about[2])) == at
             case "sample":
                 return self.samples.get(about[0]) == at
+            case "room":
+                return self.room_at == at
+            case "claim":
+                claim = self.queue.claims.get((about[0], about[1]))
+                return claim is not None and claim.until == at
             case _:
                 raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
 
@@ -657,6 +685,9 @@ class State:
             "requests": self.requests,
             "hosts": self.hosts,
             "reserved": self.queue.reserved,
+            "claims": [
+                (run, task, claim.resources, claim.until) for (run, task), claim in self.queue.claims.items()
+            ],
             "sources": list(self.sources.values()),
             "marks": list(self.marks.values()),
             "promises": list(self.promises.values()),
@@ -690,6 +721,7 @@ class Document(Struct):
     requests: dict[str, str]
     hosts: dict[str, str]
     reserved: dict[str, tuple[str, str]]
+    claims: list[tuple[str, str, dict[str, int], datetime]] = []
     sources: list[SourceState] = []
     marks: list[Mark] = []
     promises: list[PromiseState] = []
@@ -710,6 +742,8 @@ def from_document(document: Document) -> State:
     state.assets = {(asset.asset, asset.partition): asset for asset in document.assets}
     state.dead = {item.number: item for item in document.dead}
     state.queue.reserved = document.reserved
+    for claim in document.claims:
+        state.queue.claim(*claim)
     state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
     state.sources = {source.source: source for source in document.sources}
     state.marks = {mark.asset: mark for mark in document.marks}

@@ -337,7 +337,7 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.AdmitRun: ("{0.run}", "items pins partial waited_s"),
     d.StartAttempt: ("{0.attempt}", "slots memory deadline host"),
     d.LookAttempt: ("{0.attempt}", "look callback host"),
-    d.StopAttempt: ("{0.attempt}", "why look host"),
+    d.StopAttempt: ("{0.attempt}", "why look host taker lost_s saved_s"),
     d.RetryTask: ("{0.run}/{0.task}", "failure not_before memory slots"),
     d.FailTask: ("{0.run}/{0.task}", "failure"),
     d.SkipTask: ("{0.run}/{0.task}", ""),
@@ -353,6 +353,7 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.EndItems: ("{0.pipeline}", "partition key items outcome"),
     d.RaiseRun: ("{0.run}", ""),
     d.ReserveFor: ("{0.run}", "task resources lacks"),
+    d.KeepRoom: ("{0.run}", "task resources until"),
     d.Note: ("{0.subject}", ""),
 }
 

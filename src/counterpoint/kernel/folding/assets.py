@@ -76,7 +76,7 @@ def mark_suspect(state: State, decision: d.MarkSuspect) -> None:
     current.suspect = True
     state.suspects.setdefault(decision.asset, {})[decision.partition] = None
     # A reader that must wait for the next publication keeps nothing from those who publish.
-    for holder in dict.fromkeys(state.queue.reserved.values()):
+    for holder in dict.fromkeys([*state.queue.reserved.values(), *state.queue.claims]):
         request = state.queue.get(*holder)
         if request is not None and (f"fresh:{decision.asset}", 1) in request.needs:
             state.queue.release(request)

@@ -9,7 +9,7 @@ import msgspec
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
-from counterpoint.kernel.folding.places import free_up, set_phase, settle_tasks
+from counterpoint.kernel.folding.places import forget_attempt, note_attempt, set_phase, settle_tasks
 from counterpoint.kernel.state import (
     Attempt,
     State,
@@ -91,7 +91,9 @@ def checkpoint_reached(state: State, event: e.CheckpointReached) -> None:
     if attempt is None:
         return
     run = state.runs[attempt.run]
-    attempt.checkpoints[event.name] = event.data
+    attempt.checkpoints[event.name], attempt.checkpointed = event.data, event.at
+    # Less is lost from now on if it makes room.
+    state.touched.preemption = True
     run.tasks[attempt.task].checkpoint = {"name": event.name, "data": event.data, "attempt": attempt.attempt}
     subject = f"checkpoint:{run.pipeline}:{event.name}"
     if subject in state.plan.subscribers:
@@ -138,9 +140,7 @@ def start_attempt(state: State, decision: d.StartAttempt) -> None:
         memory=decision.memory,
     )
     state.attempts[decision.attempt] = attempt
-    for pool, slots in decision.slots.items():
-        resource = f"pool:{pool}"
-        state.used[resource] = state.used.get(resource, 0) + slots
+    note_attempt(state, attempt)
     if decision.deadline is not None:
         state.remember(decision.deadline, "timeout", decision.attempt)
     state.written.runs[run.run] = run
@@ -151,11 +151,22 @@ def look_attempt(state: State, decision: d.LookAttempt) -> None:
     attempt = state.attempts[decision.attempt]
     attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
     attempt.host, attempt.called_back, attempt.is_called_back = decision.host, decision.callback, False
+    # It has a process again, which may make room.
+    state.touched.preemption = True
 
 
 def stop_attempt(state: State, decision: d.StopAttempt) -> None:
     attempt = state.attempts[decision.attempt]
+    if not attempt.stopping:
+        for pool, slots in attempt.slots.items():
+            state.coming[f"pool:{pool}"] = state.coming.get(f"pool:{pool}", 0) + slots
     attempt.stopping = decision.why
+    # With what it leaves, fewer have to make room.
+    state.touched.preemption = True
+    if decision.why == "preempt":
+        run = state.runs[attempt.run]
+        run.evictions, run.evicted = run.evictions + 1, decision.at
+        state.written.runs[run.run] = run
     if decision.look is not None:
         attempt.look, attempt.deferred, attempt.look_at = decision.look, False, None
         attempt.host = decision.host
@@ -164,8 +175,7 @@ def stop_attempt(state: State, decision: d.StopAttempt) -> None:
 def _end_attempt(state: State, attempt: Attempt, outcome: str) -> str:
     """Give its slots back; what its end counts as."""
     del state.attempts[attempt.attempt]
-    for pool, slots in attempt.slots.items():
-        free_up(state, f"pool:{pool}", slots)
+    forget_attempt(state, attempt)
     state.touched.admission = True
     state.touched.runs[attempt.run] = None
     state.runs[attempt.run].tasks[attempt.task].attempt = ""

@@ -14,6 +14,8 @@ def durations_learned(state: State, event: e.DurationsLearned) -> None:
         state.bands[band.pipeline, band.task] = band
     for pipeline in dict.fromkeys(band.pipeline for band in event.bands):
         learn_again(state, pipeline)
+    # What runs may last longer than was thought, or end sooner.
+    state.touched.preemption = True
 
 
 def learn_again(state: State, pipeline: str) -> None:

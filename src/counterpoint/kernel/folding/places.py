@@ -8,6 +8,7 @@ from typing import Any
 from counterpoint.kernel.phases import TASK, check
 from counterpoint.kernel.state import (
     RANKS,
+    Attempt,
     Lane,
     Run,
     State,
@@ -142,10 +143,41 @@ def settle_tasks(state: State, run: Run) -> None:
                 wait(state, run, name)
 
 
+def note_holder(state: State, resource: str, name: str) -> None:
+    """Put an attempt or a run that holds some of a pool into the index."""
+    if resource.startswith("pool:"):
+        state.holders.setdefault(resource, {})[name] = None
+
+
+def note_attempt(state: State, attempt: Attempt) -> None:
+    """Count what an attempt holds, and put it into the indexes."""
+    is_preemptible = state.pipeline_of(state.runs[attempt.run]).preempt is not None
+    for pool, slots in attempt.slots.items():
+        resource = f"pool:{pool}"
+        state.used[resource] = state.used.get(resource, 0) + slots
+        note_holder(state, resource, attempt.attempt)
+        if is_preemptible:
+            state.preemptible.setdefault(resource, {})[attempt.attempt] = None
+        if attempt.stopping:
+            state.coming[resource] = state.coming.get(resource, 0) + slots
+
+
+def forget_attempt(state: State, attempt: Attempt) -> None:
+    """Give back what an ended attempt held."""
+    for pool, slots in attempt.slots.items():
+        resource = f"pool:{pool}"
+        free_up(state, resource, slots)
+        _drop(state.holders, resource, attempt.attempt)
+        _drop(state.preemptible, resource, attempt.attempt)
+        if attempt.stopping:
+            state.coming[resource] -= slots
+
+
 def release(state: State, run: Run) -> None:
     """Give back what the run itself holds: its assets, and its slots where it holds them throughout."""
     for resource, amount in run.holds.items():
         free_up(state, resource, amount)
+        _drop(state.holders, resource, run.run)
     run.holds = {}
     state.touched.admission = True
 

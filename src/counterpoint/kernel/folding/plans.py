@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heappush
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.folding.places import enqueue, fill_places, note_run, wait, withdraw
+from counterpoint.kernel.folding.places import (
+    enqueue,
+    fill_places,
+    note_attempt,
+    note_holder,
+    note_run,
+    wait,
+    withdraw,
+)
 from counterpoint.kernel.folding.runs import take_plan
+from counterpoint.kernel.queue import Claim
 from counterpoint.kernel.state import (
     Pause,
     State,
@@ -43,10 +53,12 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
         for item in items:
             backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         state.touched.lanes[lane] = None
+    claims = state.queue.claims
     rebuild_queue(state)
     for lane in list(state.behind):
         if lane[0] in state.plan.pipelines:
             fill_places(state, lane)
+    claim_again(state, claims)
     state.touched.samplers.update(dict.fromkeys(state.plan.samplers))
     state.touched.admission = True
 
@@ -96,24 +108,25 @@ def advance_clock(state: State, decision: d.AdvanceClock) -> None:
 def rebuild_queue(state: State) -> None:
     """Make every index anew from what is stored: after loading, or when the plan changed."""
     written, touched, agenda, rests = state.written, state.touched, state.agenda, state.rests
-    looks, samples, reserved = state.looks, state.samples, state.queue.reserved
+    looks, samples, room_at = state.looks, state.samples, state.room_at
+    reserved, claims = state.queue.reserved, state.queue.claims
     state.reset_indexes()
     state.written, state.touched, state.agenda, state.rests = written, touched, agenda, rests
-    state.looks, state.samples = looks, samples
+    state.looks, state.samples, state.room_at = looks, samples, room_at
     for lane, backlog in state.backlogs.items():
         state.waiting_lanes.setdefault(backlog.pipeline, {})[lane] = None
     for asset in state.assets.values():
         if asset.suspect:
             state.suspects.setdefault(asset.asset, {})[asset.partition] = None
     for attempt in state.attempts.values():
-        for pool, slots in attempt.slots.items():
-            state.used[f"pool:{pool}"] = state.used.get(f"pool:{pool}", 0) + slots
+        note_attempt(state, attempt)
     for pipeline, source in state.ticks:
         expect_tick(state, pipeline, source)
     for run in sorted(state.runs.values(), key=lambda run: run.ordinal):
         note_run(state, run)
         for resource, amount in run.holds.items():
             state.used[resource] = state.used.get(resource, 0) + amount
+            note_holder(state, resource, run.run)
         if run.phase == "waiting" and not run.held:
             enqueue(state, run, "")
         elif run.phase == "running":
@@ -124,6 +137,17 @@ def rebuild_queue(state: State) -> None:
         request = state.queue.get(*holder)
         if request is not None and 0 < dict(request.needs).get(resource, 0) <= state.capacity(resource):
             state.queue.reserve(*holder, (resource,))
+
+    claim_again(state, claims)
+
+
+def claim_again(state: State, claims: Mapping[tuple[str, str], Claim]) -> None:
+    """Keep for those that still wait for it what was kept for them."""
+    for (name, task), claim in claims.items():
+        request = state.queue.get(name, task)
+        is_new = request is not None and (name, task) not in state.queue.claims
+        if request is not None and is_new and dict(request.needs).items() >= claim.resources.items():
+            state.queue.claim(name, task, claim.resources, claim.until)
 
 
 def expect_tick(state: State, pipeline: str, source: int) -> None:

@@ -15,6 +15,7 @@ from counterpoint.kernel.folding.places import (
     begin_to_end,
     enter,
     leave,
+    note_holder,
     release,
     set_phase,
     settle_tasks,
@@ -129,6 +130,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     take_items(state, run, decision.items)
     for resource, amount in decision.holds.items():
         state.used[resource] = state.used.get(resource, 0) + amount
+        note_holder(state, resource, run.run)
     for name, task in run.tasks.items():
         if task.phase == "ready":
             wait(state, run, name)
@@ -247,12 +249,20 @@ def raise_run(state: State, decision: d.RaiseRun) -> None:
     for name in ["", *run.tasks]:
         request = state.queue.get(run.run, name)
         if request is not None:
+            claim = state.queue.claims.get((run.run, name))
             state.queue.remove(run.run, name)
             wait(state, run, name)
+            if claim is not None and state.queue.get(run.run, name) is not None:
+                state.queue.claim(run.run, name, claim.resources, claim.until)
 
 
 def reserve_for(state: State, decision: d.ReserveFor) -> None:
     state.queue.reserve(decision.run, decision.task, decision.resources)
+
+
+def keep_room(state: State, decision: d.KeepRoom) -> None:
+    state.queue.claim(decision.run, decision.task, decision.resources, decision.until)
+    state.remember(decision.until, "claim", decision.run, decision.task)
 
 
 def note(state: State, decision: d.Note) -> None:

@@ -27,15 +27,30 @@ def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     host = state.host()
     if not host:
         return
+    state.touched.preemption = True
+    for claimant in state.queue.claimants():
+        if fits_claim(state, claimant):
+            yield from _grant(state, claimant, host)
     while (request := state.queue.next(state.free)) is not None:
         lacking = lacks(state, request)
         if lacking is not None:
             state.queue.block(request, lacking)
-        elif request.task:
-            yield start(state, state.runs[request.run], request.task, host)
         else:
-            yield from _admit_run(state, state.runs[request.run], host)
+            yield from _grant(state, request, host)
     yield from _reserve(state)
+
+
+def fits_claim(state: State, request: Request) -> bool:
+    """Whether a request for which others made room has all it needs now."""
+    claimed = state.queue.claimed
+    return all(state.unused(name) - claimed(name, before=request) >= amount for name, amount in request.needs)
+
+
+def _grant(state: State, request: Request, host: str) -> Iterator[AnyDecision]:
+    if request.task:
+        yield start(state, state.runs[request.run], request.task, host)
+    else:
+        yield from _admit_run(state, state.runs[request.run], host)
 
 
 def lacks(state: State, request: Request) -> str | None:

@@ -111,6 +111,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 state.touched.samplers[about[0]] = None
             case "lane":
                 state.touched.lanes[about[0], about[1], about[2]] = None
+            case "room":
+                state.touched.preemption = True
 
 
 def _look(state: State, attempt: Attempt) -> Iterator[LookAttempt]:

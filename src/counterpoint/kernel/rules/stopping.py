@@ -8,7 +8,9 @@ from counterpoint.kernel.decisions import Reason, StopAttempt
 from counterpoint.kernel.state import Attempt, State
 
 
-def stop(state: State, attempt: Attempt, why: Literal["timeout", "cancel"], reason: Reason) -> StopAttempt:
+def stop(
+    state: State, attempt: Attempt, why: Literal["timeout", "cancel", "preempt"], reason: Reason
+) -> StopAttempt:
     """The decision that asks an attempt to stop; it holds its slots until it has certainly ended."""
     task = state.task_of(state.runs[attempt.run], attempt.task)
     return StopAttempt(
