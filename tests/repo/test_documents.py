@@ -115,7 +115,7 @@ def _code_values(node: ast.AST) -> Iterator[ast.expr]:
         case ast.Call(func=func, args=args, keywords=keywords):
             yield from (keyword.value for keyword in keywords if keyword.arg == "code")
             name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
-            if name in ("refuse", "add") and len(args) > 2:
+            if name in ("refuse", "add", "warn") and len(args) > 2:
                 yield args[-1]
         case ast.Assign(targets=[ast.Name(id="code")], value=value):
             yield value

@@ -1,4 +1,4 @@
-"""What one reading has found so far: its mistakes, and the names that must exist."""
+"""What one reading has found so far: its mistakes, its doubts, and the names that must exist."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Use(Struct, frozen=True):
 
 
 class Reading:
-    """Collects what is found while documents are read.
+    """Collects what is found while documents are read: mistakes refuse them, warnings do not.
 
     Attributes:
         files: the files read, in the order in which their mistakes are told.
@@ -49,11 +49,16 @@ class Reading:
         self.timezone = "UTC"
         self.uses: list[Use] = []
         self._found: list[tuple[str, int, Mistake]] = []
+        self._doubts: list[tuple[str, int, Mistake]] = []
         self._comparisons_left = _COMPARISONS_MAX
 
     def add(self, node: Node, message: str, code: str) -> None:
         """Put a mistake on the list."""
         self._found.append((node.file, node.line, Mistake(message, where=node.where, code=code)))
+
+    def warn(self, node: Node, message: str, code: str) -> None:
+        """Note what may not be meant. It is told, and refuses nothing."""
+        self._doubts.append((node.file, node.line, Mistake(message, where=node.where, code=code)))
 
     def refuse(self, node: Node, message: str, code: str) -> Reported:
         """Put a mistake on the list; raise what it returns to give up on this value."""
@@ -71,9 +76,17 @@ class Reading:
     @property
     def mistakes(self) -> list[Mistake]:
         """Every mistake in the order of the files and their lines; those of one line as they were found."""
+        return self._in_order(self._found)
+
+    @property
+    def warnings(self) -> list[Mistake]:
+        """What is doubtful, in the same order."""
+        return self._in_order(self._doubts)
+
+    def _in_order(self, found: list[tuple[str, int, Mistake]]) -> list[Mistake]:
         ranks: dict[str, int] = {}
-        for file in (*self.files, *(file for file, _, _ in self._found)):
+        for file in (*self.files, *(file for file, _, _ in found)):
             ranks.setdefault(file, len(ranks))
-        in_order = sorted(self._found, key=lambda found: (ranks[found[0]], found[1]))
+        in_order = sorted(found, key=lambda each: (ranks[each[0]], each[1]))
         # What an alias stands for is read once for each alias: one mistake is told once.
         return list({str(mistake): mistake for _, _, mistake in in_order}.values())

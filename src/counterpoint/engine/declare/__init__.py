@@ -18,16 +18,27 @@ from counterpoint.engine.declare.format import score_format
 from counterpoint.engine.declare.links import check_links
 from counterpoint.engine.declare.notations import is_timezone
 from counterpoint.engine.declare.pages import reference, schema
+from counterpoint.engine.declare.promises import check_limits, check_promises
 from counterpoint.engine.declare.python import read_python, run_python
 from counterpoint.engine.declare.yaml import read_yaml
-from counterpoint.errors import DeclarationError
+from counterpoint.errors import DeclarationError, Mistake
 from counterpoint.model.plan import DEFAULT_WAITS, Asset, Plan
 from counterpoint.model.promise import Calendar
 from counterpoint.ports.tool import Tool
 from counterpoint.tables.nodes import Node
 from counterpoint.tables.reading import Reading, Reported
 
-__all__ = ["ScoreText", "declare", "declare_scores", "declare_text", "read_files", "reference", "schema"]
+__all__ = [
+    "Checked",
+    "ScoreText",
+    "check",
+    "declare",
+    "declare_scores",
+    "declare_text",
+    "read_files",
+    "reference",
+    "schema",
+]
 
 #: Sections whose names are unique over all files of a plan.
 _SECTIONS = ("pools", "events", "assets", "pipelines", "classes", "calendars", "teams")
@@ -49,6 +60,13 @@ class ScoreText(Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
+class Checked(Struct, frozen=True):
+    """A plan, and what may not be meant in its score, in the order of the files."""
+
+    plan: Plan
+    warnings: tuple[Mistake, ...]
+
+
 class _Document(Struct):
     """A score as it was written, with the folder its tasks run in."""
 
@@ -65,13 +83,23 @@ def declare(paths: Sequence[Path], tools: Mapping[str, Tool]) -> Plan:
     Raises:
         DeclarationError: something is wrong; it carries every mistake, in the order of the files.
     """
+    return check(paths, tools).plan
+
+
+def check(paths: Sequence[Path], tools: Mapping[str, Tool]) -> Checked:
+    """Read score files as `declare` does; the plan with what is doubtful about it.
+
+    Raises:
+        DeclarationError: as for `declare`.
+    """
     reading = Reading()
     documents: list[_Document] = []
     for path in paths:
         reading.files.append(str(path))
         with suppress(Reported):
             documents += _documents(_load(path, reading), reading)
-    return _plan(documents, tools, reading)
+    plan = _plan(documents, tools, reading)
+    return Checked(plan, tuple(reading.warnings))
 
 
 def read_files(paths: Sequence[Path]) -> list[ScoreText]:
@@ -178,7 +206,13 @@ def _plan(documents: Sequence[_Document], tools: Mapping[str, Tool], reading: Re
         calendars=sections["calendars"],
         teams=sections["teams"],
     )
+    # Of a part of a score, a promise would be told what is not so.
+    is_read = not reading.mistakes
     check_links(plan, declared, reading)
+    if is_read:
+        check_limits(plan, declared, reading)
+    if is_read and not any(mistake.code in ("unknown-name", "cycle") for mistake in reading.mistakes):
+        check_promises(plan, declared, reading)
     if reading.mistakes:
         raise DeclarationError(reading.mistakes)
     return plan

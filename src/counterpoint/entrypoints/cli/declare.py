@@ -14,6 +14,7 @@ from counterpoint.entrypoints.cli.output import DIM, Output
 from counterpoint.errors import Conflict, DeclarationError, Mistake
 
 if TYPE_CHECKING:
+    from counterpoint.analysis.critical_path import Outlook
     from counterpoint.model.plan import Plan
 
 #: The score that `init` writes. It runs as it stands, on any system with a shell.
@@ -24,6 +25,8 @@ score: first-steps
 # What pipelines hand each other. A new version of one starts whoever listens to it.
 assets:
   greetings: {description: "A file that grows by a line each time."}
+  # What users may count on, kept by whoever writes it with `trigger: auto`:
+  # report: {freshness: {within: 5m, target: 99%, over: 7d}}
 
 pipelines:
 
@@ -83,19 +86,32 @@ def init(folder: Path, as_json: bool) -> None:
 @files_argument
 @with_json
 def check(files: tuple[Path, ...], as_json: bool) -> int:
-    """Check a score; print every mistake in it at once."""
+    """Check a score; print every mistake in it at once.
+
+    What is only doubtful, such as a promise that a slow clock may break, is a warning and refuses nothing.
+    """
+    from counterpoint.adapters.tools import standard_tools
+    from counterpoint.analysis.critical_path import outlooks
+    from counterpoint.engine.declare import check as check_files
+
     out = Output(as_json=as_json)
     try:
-        plan = read_plan(files)
+        checked = check_files(files_of(files, Path()), standard_tools())
     except DeclarationError as error:
         tell_mistakes([plain(each) for each in error.mistakes], as_json=as_json)
         return 2
+    plan = checked.plan
+    promises = outlooks(plan)
     if out.as_json:
         import msgspec
 
-        out.json({"ok": True, "digest": plan.digest, "plan": msgspec.to_builtins(plan)})
+        document = {"ok": True, "digest": plan.digest, "plan": msgspec.to_builtins(plan)}
+        warnings = [plain(each) for each in checked.warnings]
+        out.json(document | {"promises": [_promise(each) for each in promises], "warnings": warnings})
     else:
         _summarize(plan, out)
+        _tell_promises(plan, promises, out)
+        tell_warnings([plain(each) for each in checked.warnings])
     return 0
 
 
@@ -199,6 +215,16 @@ def tell_mistakes(mistakes: Sequence[dict[str, str]], *, as_json: bool) -> None:
     )
 
 
+def tell_warnings(warnings: Sequence[dict[str, str]]) -> None:
+    """Print what may not be meant in a score, each with its place."""
+    for warning in warnings:
+        place = click.style(f"{warning['where']}: ", fg="cyan") if warning.get("where") else ""
+        sign = click.style("warning: ", fg="yellow")
+        click.echo(
+            f"{place}{sign}{warning['message']} {click.style('[' + warning['code'] + ']', dim=True)}", err=True
+        )
+
+
 def tell_difference(declared: dict[str, Any], out: Output) -> None:
     """Print what a declaration adds, removes and alters."""
     from rich.text import Text
@@ -239,6 +265,59 @@ def _summarize(plan: Plan, out: Output) -> None:
     if plan.pipelines:
         out.say()
     _say_all(lines(plan), out)
+
+
+#: What can be said of a promise on an empty system -> the state whose colour it has.
+_VERDICTS = {"holds": "succeeded", "unknown": "idle", "doubtful": "pending", "impossible": "failed"}
+
+
+def _tell_promises(plan: Plan, promises: Sequence[Outlook], out: Output) -> None:
+    """What is promised, of which sources, and whether it can hold on an empty system."""
+    if not promises:
+        return
+    rows = [
+        (
+            each.asset,
+            _worded(plan, each),
+            ", ".join(_source(source) for source in each.sources),
+            out.state(_VERDICTS[each.verdict], each.verdict),
+            str(each.way or ""),
+        )
+        for each in promises
+    ]
+    out.say()
+    out.table(("asset", "promise", "sources", "verdict", "longest way"), rows)
+
+
+def _worded(plan: Plan, outlook: Outlook) -> str:
+    from counterpoint.model.promise import Freshness
+    from counterpoint.model.quantity import format_duration
+
+    asset = plan.assets[outlook.asset]
+    promise = asset.freshness if outlook.kind == "freshness" else asset.completion
+    assert promise is not None, "an outlook is of a promise"
+    aim = f"within {format_duration(promise.within)}" if isinstance(promise, Freshness) else f"by {promise.by}"
+    return f"{aim}, {promise.target * 100:.6g}% over {format_duration(promise.over)}"
+
+
+def _source(source: str) -> str:
+    """A source in short: an asset by its name, others with their kind."""
+    kind, _, name = source.partition(":")
+    return name if kind == "asset" else f"{kind} {name}"
+
+
+def _promise(outlook: Outlook) -> dict[str, Any]:
+    """What can be said of a promise, as JSON."""
+    way = outlook.way
+    return {
+        "asset": outlook.asset,
+        "kind": outlook.kind,
+        "sources": outlook.sources,
+        "path": [step.pipeline for step in way.steps] if way else [],
+        "path_s": way.takes.total_seconds() if way else None,
+        "unknown": outlook.unknown,
+        "verdict": outlook.verdict,
+    }
 
 
 def _say_all(found: Iterable[Any], out: Output) -> None:

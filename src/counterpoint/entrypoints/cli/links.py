@@ -57,6 +57,9 @@ def _trigger(plan: Plan, name: str) -> str:
     if trigger is None:
         return "by hand"
     sources = trigger.sources
+    if trigger.auto is not None:
+        read = " and ".join(source.asset for source in sources if isinstance(source, OnAsset))
+        return f"as promises ask, from {read or 'the world'}"
     if len(sources) == len(trigger.groups) and all(isinstance(source, OnAsset) for source in sources):
         return f"after {' and '.join(source.asset for source in sources if isinstance(source, OnAsset))}"
     groups = [" or ".join(_source(source) for source in group) for group in trigger.groups]

@@ -44,8 +44,9 @@ score: shop
 timezone: Europe/Berlin
 pools: {warehouse: 4, gpu: {slots: 1}}
 events: {order.placed: {}, order.paid: {description: money came}}
-assets: {raw: {}, mart: {description: for people}, many: {writers: many}}
+assets: {raw: {}, mart: {description: for people}, many: {writers: many}, kept: {freshness: 1h}}
 pipelines:
+  keeper: {reads: [mart], writes: [kept], run: work}
   other: {run: work}
 """
 
@@ -74,7 +75,7 @@ def test_a_score_names_its_parts(declared: Declared) -> None:
     assert plan.pools == {"warehouse": Pool(4), "gpu": Pool(1)}
     assert plan.events["order.paid"].description == "money came"
     assert plan.assets["many"] == Asset(writers="many")
-    assert list(plan.pipelines) == ["other"]
+    assert list(plan.pipelines) == ["keeper", "other"]
 
 
 def test_sections_and_assets_may_stand_bare(declared: Declared) -> None:
@@ -247,7 +248,8 @@ def test_auto_listens_to_all_that_is_read_and_not_written(pipeline: Callable[[st
 
 def test_auto_takes_what_does_not_end_its_batch(pipeline: Callable[[str], Pipeline]) -> None:
     keys = (
-        "{trigger: {auto: {eager: idle}, batch: {max: 9, by: event.data.x}, rearm: 1s..1m}, reads: [raw], run: x}"
+        "{trigger: {auto: {eager: idle}, batch: {max: 9, by: event.data.x}, rearm: 1s..1m}, reads: [raw],"
+        " writes: [mart], run: x}"
     )
 
     assert pipeline(keys).trigger == Trigger(
@@ -258,8 +260,11 @@ def test_auto_takes_what_does_not_end_its_batch(pipeline: Callable[[str], Pipeli
     )
 
 
-def test_auto_without_reads_samples_the_world(trigger: Callable[[str], Trigger]) -> None:
-    assert trigger("auto") == trigger("{auto: }") == Trigger(groups=(), auto=Auto())
+@pytest.mark.parametrize("keys", ["auto", "{auto: }", "{auto: {}}"])
+def test_auto_without_reads_samples_the_world(pipeline: Callable[[str], Pipeline], keys: str) -> None:
+    found = pipeline(f"{{trigger: {keys}, writes: [mart], run: work}}").trigger
+
+    assert found == Trigger(groups=(), auto=Auto())
 
 
 def test_an_asset_makes_promises(declared: Declared) -> None:
@@ -272,6 +277,7 @@ def test_an_asset_makes_promises(declared: Declared) -> None:
         "calendars: {work: {timezone: Asia/Tokyo}}\n"
         "timezone: Europe/Berlin\n"
         "events: {e: {arrives: 30s}}\n"
+        "pipelines: {p: {reads: [c], writes: [a, b], run: x}}\n"
     )
 
     assert plan.assets["a"].freshness == Freshness(
@@ -319,15 +325,16 @@ def test_teams_have_weights_and_pools_have_limits(declared: Declared) -> None:
 
 def test_a_pipeline_has_limits(pipeline: Callable[[str], Pipeline]) -> None:
     found = pipeline(
-        "{preempt: {minimum: 2m, evictions: 1}, rate: 10/1m, storm: 100/30s, run: x,"
-        " elastic: {max: 4, by: event.data.x}, concurrency: {max: 2, by: event.data.y}, trigger: {asset: raw}}"
+        "{preempt: {minimum: 2m, evictions: 1}, rate: 10/1m, storm: 100/30s, run: x, pools: {gpu: 1},"
+        " elastic: {max: 4, by: event.data.x}, concurrency: {max: 2, by: event.data.y},"
+        " trigger: {asset: raw, batch: {max: 9}}}"
     )
 
     assert found.preempt == Preempt(timedelta(minutes=2), 1)
     assert (found.rate, found.storm) == (Rate(10, timedelta(minutes=1)), Rate(100, timedelta(seconds=30)))
     assert found.elastic == Elastic(4, "event.data.x")
     assert (found.concurrency, found.concurrency_by) == (2, "event.data.y")
-    assert pipeline("{preempt: true, run: x}").preempt == Preempt()
+    assert pipeline("{preempt: true, pools: {gpu: 1}, run: x}").preempt == Preempt()
     assert pipeline("{preempt: false, run: x}").preempt is None
 
 

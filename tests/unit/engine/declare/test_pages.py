@@ -35,12 +35,13 @@ pipelines:
     trigger: auto
     reads: [raw]
     writes: [shop]
+    pools: {gpu: 1}
     concurrency: {max: 2, by: event.data.shop}
     preempt: {minimum: 1m}
     takes: 5m..20m
     fails: 1%
     run: x
-  mart: {trigger: {auto: {eager: idle}}, reads: [raw], writes: [mart], preempt: true, run: x}
+  mart: {trigger: {auto: {eager: idle}}, reads: [raw], writes: [mart], pools: {gpu: 1}, preempt: true, run: x}
   load: {trigger: {every: 5m}, writes: [raw], run: python3 load.py, retry: 3}
   build:
     trigger: {all: [{asset: raw}, {any: [{event: order.placed}]}], within: 1h, batch: {quiet: 5s}}
