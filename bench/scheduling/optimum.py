@@ -1,0 +1,155 @@
+"""The most obligations that any schedule of a small landscape keeps, with hindsight, by CP-SAT.
+
+The model knows when every source will change and how long every run will take, and decides how
+often each pipeline runs and when. It is the kernel's world: a run is never interrupted, the runs
+of one pipeline follow each other, slots of a pool are never oversold; a run has what its inputs
+had when it started, and its asset has that when it ends; the k-th run of a pipeline takes as long
+as the k-th run takes in every other way of running it.
+
+Two things keep the model finite and lose nothing. A pipeline runs at most once for each change
+that leads to it: a run after which no change is in its asset that was not there before can be
+left out. (Leaving it out moves durations of later runs by one place; to choose which duration to
+skip is a freedom that no scheduler has.) And each change is carried by one run of each pipeline,
+the one that is meant to bring it there in time; what other runs carry as well does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ortools.sat.python import cp_model
+
+from bench.scheduling.landscapes import Landscape, Obligation
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What was found.
+
+    Attributes:
+        kept: obligations that the schedule keeps.
+        most: no schedule keeps more.
+        runs: the schedule: (step, start, end); its end is not later than anything is due.
+        seconds: how long the search took, on this machine.
+    """
+
+    kept: int
+    most: int
+    runs: tuple[tuple[str, float, float], ...]
+    seconds: float
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether `kept` is the optimum."""
+        return self.kept == self.most
+
+
+def optimum(world: Landscape, *, limit_s: float = 60, workers: int = 1, seed: int = 1) -> Optimum:
+    """The best schedule with hindsight, or the best found in time.
+
+    Args:
+        world: all its times and durations are whole seconds.
+        limit_s: of search, by CP-SAT's deterministic time where there is one worker, so that it ends at the
+            same place on every machine; the wall clock ends it after four times as long.
+    """
+    model = cp_model.CpModel()
+    end_of_all = round(world.settled)
+    wanted = _wanted(world)
+    starts: dict[str, list[Any]] = {}
+    ends: dict[str, list[Any]] = {}
+    present: dict[str, list[Any]] = {}
+    intervals: dict[str, list[tuple[Any, int]]] = {pool: [] for pool in world.pools}
+    #: (asset, source, number) -> when the change is there, and whether it ever is. A source has it at once.
+    there: dict[tuple[str, str, int], tuple[Any, Any]] = {
+        (source, source, number): (round(at), True)
+        for source, times in world.changes.items()
+        for number, at in enumerate(times, 1)
+    }
+    for step in world.steps:
+        changes = wanted[step.name]
+        runs = len(changes)
+        starts[step.name], ends[step.name], present[step.name] = [], [], []
+        for number in range(1, runs + 1):
+            lasts = round(world.duration(step.name, number))
+            start = model.new_int_var(0, end_of_all, f"start {step.name} {number}")
+            end = model.new_int_var(0, end_of_all + lasts, f"end {step.name} {number}")
+            runs_at_all = model.new_bool_var(f"runs {step.name} {number}")
+            interval = model.new_optional_interval_var(start, lasts, end, runs_at_all, f"{step.name} {number}")
+            intervals[step.pool].append((interval, step.slots))
+            if number > 1:
+                model.add(start >= ends[step.name][-1])
+                model.add_implication(runs_at_all, present[step.name][-1])
+            starts[step.name].append(start)
+            ends[step.name].append(end)
+            present[step.name].append(runs_at_all)
+        for source, number in changes:
+            carried = [model.new_bool_var(f"{step.name} {k} carries {source} {number}") for k in range(runs)]
+            is_there = model.new_bool_var(f"{step.name} has {source} {number}")
+            at = model.new_int_var(0, end_of_all * 2, f"{step.name} has {source} {number} at")
+            model.add(sum(carried) == is_there)
+            for k, carries in enumerate(carried):
+                model.add_implication(carries, present[step.name][k])
+                model.add(at >= ends[step.name][k]).only_enforce_if(carries)
+                for asset in step.reads:
+                    if source not in world.sources_of[asset]:
+                        continue
+                    before, is_before = there[asset, source, number]
+                    model.add(starts[step.name][k] >= before).only_enforce_if(carries)
+                    if is_before is not True:
+                        model.add_implication(carries, is_before)
+            there[step.name, source, number] = (at, is_there)
+    for pool, needs in intervals.items():
+        model.add_cumulative([each for each, _ in needs], [slots for _, slots in needs], world.pools[pool])
+    kept = [_kept(model, owed, there) for owed in world.obligations]
+    model.maximize(sum(kept))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = workers
+    solver.parameters.random_seed = seed
+    if workers == 1:
+        solver.parameters.max_deterministic_time = limit_s
+        solver.parameters.max_time_in_seconds = limit_s * 4
+    else:
+        solver.parameters.max_time_in_seconds = limit_s
+    status = solver.solve(model)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        # Doing nothing is always possible, so there was no time for even that.
+        return Optimum(0, len(kept), (), solver.wall_time)
+    runs_found = tuple(
+        (name, float(solver.value(start)), float(solver.value(end)))
+        for name in starts
+        for start, end, runs_at_all in zip(starts[name], ends[name], present[name], strict=True)
+        if solver.value(runs_at_all)
+    )
+    return Optimum(
+        round(solver.objective_value), int(solver.best_objective_bound + 1e-6), runs_found, solver.wall_time
+    )
+
+
+def _wanted(world: Landscape) -> dict[str, list[tuple[str, int]]]:
+    """Step -> the changes that it may have to carry: those that anything after it owes, in order of time."""
+    owed = {change for obligation in world.obligations for change in obligation.changes}
+    return {
+        step.name: sorted(
+            (
+                (source, number)
+                for source in world.sources_of[step.name]
+                for number in range(1, len(world.changes[source]) + 1)
+                if (source, number) in owed
+            ),
+            key=lambda change: (world.changes[change[0]][change[1] - 1], change),
+        )
+        for step in world.steps
+    }
+
+
+def _kept(
+    model: cp_model.CpModel, owed: Obligation, there: Mapping[tuple[str, str, int], tuple[Any, Any]]
+) -> cp_model.IntVar:
+    kept = model.new_bool_var(f"{owed.asset} keeps {owed.changes} by {owed.due}")
+    for source, number in owed.changes:
+        at, is_there = there[owed.asset, source, number]
+        model.add_implication(kept, is_there)
+        model.add(at <= int(owed.due)).only_enforce_if(kept)
+    return kept
