@@ -75,7 +75,7 @@ class Landscape:
         by: asset -> seconds after midnight by which it promises all of the day before, every day.
         changes: source -> when it changes, ascending.
         ends: no change and no cut-off comes after it.
-        load: what runs for each single change would ask of the fullest pool.
+        load: share of the fullest pool that its promises ask for, when each step batches all that they allow.
     """
 
     seed: int
@@ -163,52 +163,75 @@ def landscape(
     """
     random = Random(seed)
     drawn_count, drawn_load = round(exp(random.uniform(log(10), log(1000)))), random.uniform(0.5, 1.1)
-    count = pipelines or drawn_count
+    count, wanted = pipelines or drawn_count, load or drawn_load
+    pools = 1 + round(count**0.5 / 4)
+    drawn = _draw(random, count, sources=max(2, count // 4), depth=random.randint(3, 5), pools=pools, spread=0.8)
+    within, by = _promises(random, drawn, completions=0.1)
+    asked = _asked(drawn, within, by, pace=1)
+    slots = {pool: max(2, round(asked[pool] / wanted)) for pool in asked}
+    pace = _pace(drawn, within, by, slots, load=wanted)
     # As many runs in a small landscape as statistics need, and no more in a large one than time allows.
-    span = DAY * (days or (3 if count < 100 else 1))
-    drawn = _draw(
-        random, count,
-        sources=max(2, count // 4), depth=random.randint(3, 5), pools=1 + round(count**0.5 / 4), spread=0.8,
-    )  # fmt: skip
-    return _world(random, seed, drawn, load=load or drawn_load, ends=span, completions=0.1)
+    ends = DAY * (days or (3 if count < 100 else 1))
+    happened = {}
+    for source, distance in drawn.sources.items():
+        # Two changes within one second are one to a clock of whole seconds.
+        happened[source] = tuple(dict.fromkeys(_moments(random, distance / pace, ends=ends)))
+    return Landscape(
+        seed, drawn.steps, slots, within, by, happened, ends, _load(drawn, within, by, slots, pace=pace)
+    )
 
 
 def small(seed: int) -> Landscape:
-    """A landscape for which the optimum can be found: 3 to 6 pipelines, one or two pools, 10 to 25 changes."""
+    """A landscape for which the optimum can be found: 3 to 6 pipelines, one or two pools, 10 to 25 changes.
+
+    Drawn again until some pace of changes asks for the load that was drawn: loose promises on few
+    pipelines ask for little, whatever happens.
+    """
     random = Random(f"small/{seed}")
-    count = random.randint(3, 6)
-    drawn = _draw(
-        random, count, sources=random.randint(1, 2), depth=random.randint(2, 3), pools=random.randint(1, 2),
-        spread=0.6, one_slot=True,
-    )  # fmt: skip
-    load, changes = random.uniform(0.5, 1.1), random.randint(10, 25)
-    # The span is chosen for that many changes in all, whatever the load makes of their distances.
-    found = _world(random, seed, drawn, load=load, changes=changes, completions=0)
-    assert sum(map(len, found.changes.values())) == changes
-    return found
+    while True:
+        count, changes, load = random.randint(3, 6), random.randint(10, 25), random.uniform(0.5, 1.1)
+        pools = random.randint(1, 2)
+        drawn = _draw(
+            random, count, sources=random.randint(1, 2), depth=random.randint(2, 3), pools=pools, spread=0.6,
+            one_slot=True,
+        )  # fmt: skip
+        within, by = _promises(random, drawn, completions=0)
+        slots = {f"pool{n}": 1 for n in range(pools)}
+        pace = _pace(drawn, within, by, slots, load=load)
+        found = _load(drawn, within, by, slots, pace=pace)
+        if abs(found - load) < 0.01:
+            break
+    means = {source: distance / pace for source, distance in drawn.sources.items()}
+    happened = {
+        source: _apart(_moments(random, means[source], count=number))
+        for source, number in _counts(means, changes).items()
+    }
+    ends = max(times[-1] for times in happened.values())
+    return Landscape(seed, drawn.steps, slots, within, by, happened, ends, found)
 
 
 @dataclass(frozen=True)
 class _Drawn:
+    """Steps, and the mean distance of the changes of each source at pace 1."""
+
     steps: tuple[Step, ...]
-    pools: dict[str, int]
+    pools: tuple[str, ...]
     sources: dict[str, float]
 
 
 def _draw(
     random: Random, count: int, *, sources: int, depth: int, pools: int, spread: float, one_slot: bool = False
 ) -> _Drawn:
-    """Layers of steps; sources with relative distances of changes."""
-    distances = {f"s{n}": exp(random.uniform(log(1), log(16))) for n in range(sources)}
+    """Layers of steps. Sources change every 10 minutes to every 4 hours, steps take 3 minutes in the median."""
+    distances = {f"s{n}": exp(random.uniform(log(600), log(14_400))) for n in range(sources)}
     layers = [list(distances)]
-    sizes = [count // depth + (n < count % depth) for n in range(depth)]
     steps: list[Step] = []
-    for size in sizes:
+    read: set[str] = set()
+    for size in (count // depth + (n < count % depth) for n in range(depth)):
         layer: list[str] = []
         for _ in range(size):
             # Mostly what the layer before wrote, now and then something older; what nobody reads yet goes first.
-            unread = [asset for asset in layers[-1] if all(asset not in step.reads for step in steps)]
-            first = unread[0] if unread else random.choice(layers[-1])
+            first = next((asset for asset in layers[-1] if asset not in read), None) or random.choice(layers[-1])
             older = [asset for known in layers for asset in known]
             others = [
                 random.choice(layers[-1] if random.random() < 0.7 else older)
@@ -225,57 +248,98 @@ def _draw(
                     p90=round(p50 * random.uniform(1.2, 2.5)),
                 )
             )
+            read.update(steps[-1].reads)
             layer.append(steps[-1].name)
         layers.append(layer)
     # Sources that nobody came to read are not part of it.
-    read = {asset for step in steps for asset in step.reads}
     used = {source: distance for source, distance in distances.items() if source in read}
-    users = {f"pool{n}": sum(step.pool == f"pool{n}" for step in steps) for n in range(pools)}
-    slots = {pool: max(1 if one_slot else 2, round(users[pool] / 8)) for pool in users}
-    return _Drawn(tuple(steps), slots, used)
+    return _Drawn(tuple(steps), tuple(f"pool{n}" for n in range(pools)), used)
 
 
-def _world(
-    random: Random,
-    seed: int,
-    drawn: _Drawn,
-    *,
-    load: float,
-    completions: float,
-    ends: float | None = None,
-    changes: int | None = None,
-) -> Landscape:
-    """Promises for every end, and changes at such a pace that the fullest pool gets that load."""
-    behind = {asset for step in drawn.steps for asset in step.reads}
-    longest: dict[str, float] = dict.fromkeys(drawn.sources, 0.0)
+def _promises(random: Random, drawn: _Drawn, *, completions: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Freshness or completion for each asset that nobody reads, and freshness for one in ten of the others.
+
+    Freshness is 1.5 to 8 times what nine of ten runs need one after the other along the longest path.
+    """
+    read = {asset for step in drawn.steps for asset in step.reads}
+    longest = _longest(drawn)
     within: dict[str, float] = {}
     by: dict[str, float] = {}
     for step in drawn.steps:
-        longest[step.name] = step.p90 + max(longest[asset] for asset in step.reads)
-        is_end = step.name not in behind
+        is_end = step.name not in read
         if is_end and random.random() < completions:
             # A time of day, in whole minutes.
             by[step.name] = min(3600.0 * random.randint(1, 8) + longest[step.name] // 60 * 60, DAY - 60.0)
         elif is_end or random.random() < 0.1:
-            # A promise that an empty system keeps: half as much again as nine of ten need, up to eight times.
             within[step.name] = float(round(longest[step.name] * exp(random.uniform(log(1.5), log(8)))))
-    pace = load / max(_loads(drawn).values())
-    means = {source: distance / pace for source, distance in drawn.sources.items()}
-    if ends is None:
-        assert changes is not None
-        ends = changes / sum(1 / mean for mean in means.values())
-    happened = {}
-    counts = _counts(means, changes) if changes is not None else None
-    for source, mean in means.items():
-        regular = random.random() < 0.5
-        at, found = random.uniform(0, mean), list[float]()
-        while (at < ends) if counts is None else (len(found) < counts[source]):
-            found.append(float(round(at)))
-            at += mean * random.uniform(0.8, 1.2) if regular else random.expovariate(1 / mean)
-        # Two changes within one second are one to a clock of whole seconds.
-        happened[source] = tuple(dict.fromkeys(found)) if counts is None else _apart(found)
-    last = max((times[-1] for times in happened.values() if times), default=0.0)
-    return Landscape(seed, drawn.steps, drawn.pools, within, by, happened, max(ends, last), load)
+    return within, by
+
+
+def _longest(drawn: _Drawn) -> dict[str, float]:
+    """Asset -> p90 of its step and of the longest path before it, in seconds."""
+    longest: dict[str, float] = dict.fromkeys(drawn.sources, 0.0)
+    for step in drawn.steps:
+        longest[step.name] = step.p90 + max(longest[asset] for asset in step.reads)
+    return longest
+
+
+def _asked(
+    drawn: _Drawn, within: Mapping[str, float], by: Mapping[str, float], *, pace: float
+) -> dict[str, float]:
+    """Pool -> slots that the promises keep busy on average when each step batches all that they allow.
+
+    A step whose changes come every 1/L seconds, and may wait for W (the least that a promise after it leaves
+    beside its longest path), runs once every 1/L + W seconds: the first change of a batch has to come, and waits.
+    A completion leaves a day.
+    """
+    longest, behind = _longest(drawn), dict[str, list[Step]]()
+    for step in drawn.steps:
+        for asset in step.reads:
+            behind.setdefault(asset, []).append(step)
+    sources: dict[str, frozenset[str]] = {source: frozenset([source]) for source in drawn.sources}
+    for step in drawn.steps:
+        sources[step.name] = frozenset().union(*(sources[asset] for asset in step.reads))
+    waits: dict[str, float] = {}
+    asked = dict.fromkeys(drawn.pools, 0.0)
+    for step in reversed(drawn.steps):
+        own = [float(DAY)]
+        if step.name in within:
+            own.append(within[step.name] - longest[step.name])
+        waits[step.name] = min([*own, *(waits[reader.name] for reader in behind.get(step.name, ()))])
+        rate = sum(pace / drawn.sources[source] for source in sorted(sources[step.name]))
+        asked[step.pool] += step.slots * step.mean / (1 / rate + waits[step.name])
+    return asked
+
+
+def _load(
+    drawn: _Drawn, within: Mapping[str, float], by: Mapping[str, float], slots: Mapping[str, int], *, pace: float
+) -> float:
+    """What the promises ask of the fullest pool."""
+    return max(asked / slots[pool] for pool, asked in _asked(drawn, within, by, pace=pace).items())
+
+
+def _pace(
+    drawn: _Drawn, within: Mapping[str, float], by: Mapping[str, float], slots: Mapping[str, int], *, load: float
+) -> float:
+    """How many times faster than drawn the sources change for that load; between a quarter and four times."""
+    low, high = 0.25, 4.0
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        if _load(drawn, within, by, slots, pace=middle) < load:
+            low = middle
+        else:
+            high = middle
+    return (low * high) ** 0.5
+
+
+def _moments(random: Random, mean: float, *, ends: float | None = None, count: int | None = None) -> list[float]:
+    """Whole seconds at that mean distance, regular within a fifth or by chance; so many, or up to an end."""
+    is_regular = random.random() < 0.5
+    at, found = random.uniform(0, mean), list[float]()
+    while len(found) < count if count is not None else at < (ends or 0):
+        found.append(float(round(at)))
+        at += mean * random.uniform(0.8, 1.2) if is_regular else random.expovariate(1 / mean)
+    return found
 
 
 def _apart(times: Sequence[float]) -> tuple[float, ...]:
@@ -293,16 +357,6 @@ def _counts(means: Mapping[str, float], changes: int) -> dict[str, int]:
     fastest = min(means, key=lambda source: means[source])
     found[fastest] += changes - sum(found.values())
     return found
-
-
-def _loads(drawn: _Drawn) -> dict[str, float]:
-    """Pool -> what it is asked for per second if every change makes a run, and every run a change."""
-    rates = {source: 1 / distance for source, distance in drawn.sources.items()}
-    asked = dict.fromkeys(drawn.pools, 0.0)
-    for step in drawn.steps:
-        rates[step.name] = sum(rates[asset] for asset in step.reads)
-        asked[step.pool] += rates[step.name] * step.mean * step.slots / drawn.pools[step.pool]
-    return asked
 
 
 # The plans.
