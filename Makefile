@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --constraint constraints.txt
 
 help: ## print the verbs
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 setup: .venv/.dev ## make .venv with all that developing needs
 	@:
@@ -40,6 +40,9 @@ demo: .venv/.demo ## play the TrendCart example to its end
 bench: .venv/.dev ## measure; tables here, JSON in bench/out
 	@$(BIN)/python -m bench
 
+bench-scheduling: .venv/.bench ## measure scheduling in virtual time; the figures repeat exactly
+	@$(BIN)/python -m bench.scheduling
+
 docs: .venv/.dev ## write the generated pages of docs/reference anew
 	@$(BIN)/python docs/generate.py
 
@@ -53,6 +56,11 @@ clean: ## remove what was made here, .venv included
 	@$(INSTALL) --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src
 	@touch $@ .venv/.demo
+
+.venv/.bench: .venv/.dev
+	@echo "installing what the bench of scheduling compares with into .venv (a minute, once)"
+	@$(INSTALL) --editable '.[bench]'
+	@touch $@
 
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what the demo needs into .venv (a minute, once)"
@@ -69,4 +77,4 @@ clean: ## remove what was made here, .venv included
 		echo "  sudo apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-.PHONY: help setup fmt lint types imports test scenarios contracts check demo bench docs clean
+.PHONY: help setup fmt lint types imports test scenarios contracts check demo bench bench-scheduling docs clean

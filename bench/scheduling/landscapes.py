@@ -329,7 +329,7 @@ def _pace(
             low = middle
         else:
             high = middle
-    return (low * high) ** 0.5
+    return float((low * high) ** 0.5)
 
 
 def _moments(random: Random, mean: float, *, ends: float | None = None, count: int | None = None) -> list[float]:
@@ -367,7 +367,7 @@ def plan(world: Landscape, way: Way) -> Plan:
 
     * `cron`: each pipeline by a clock of its own, as a person sets it: the longest usual period of at most
       half the tightest promise behind it, begun when what is upstream should have ended; slower where that
-      would fill a pool to more than 90 %.
+      would fill a pool to more than 90 %; first come, first served.
     * `fifo`: each by every new version of what it reads; first come, first served.
     * `priority`: the same triggers; the third with the tightest promises is urgent, the loosest third bulk.
     * `promise`: `trigger: auto`, and nothing else said.
@@ -410,7 +410,7 @@ def plan(world: Landscape, way: Way) -> Plan:
         pools={name: Pool(slots) for name, slots in world.pools.items()},
         assets=assets,
         pipelines=pipelines,
-        policy="promise" if way in ("cron", "promise") else way,
+        policy="fifo" if way == "cron" else way,
     )
 
 
@@ -433,9 +433,7 @@ def _clocks(world: Landscape) -> dict[str, Every]:
         for step in world.steps:
             asked[step.pool] += step.mean * step.slots / PERIODS[places[step.name]] / world.pools[step.pool]
         slower = [
-            step.name
-            for step in world.steps
-            if asked[step.pool] > FULL and places[step.name] + 1 < len(PERIODS)
+            step.name for step in world.steps if asked[step.pool] > FULL and places[step.name] + 1 < len(PERIODS)
         ]
         if not slower:
             break
@@ -470,7 +468,7 @@ def kept(world: Landscape, runs: Iterable[tuple[str, float, float]]) -> dict[Obl
     has: dict[str, dict[str, int]] = {step.name: {} for step in world.steps}
     took: dict[int, dict[str, int]] = {}
     reached: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    happened = {source: 0 for source in world.changes}
+    happened = dict.fromkeys(world.changes, 0)
     for at, is_start, number, step, _ in sorted(moments):
         if not is_start:
             for source, mark in took.pop(number).items():

@@ -15,13 +15,14 @@ the one that is meant to bring it there in time; what other runs carry as well d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ortools.sat.python import cp_model
 
 from bench.scheduling.landscapes import Landscape, Obligation
+from bench.scheduling.landscapes import kept as is_kept
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,23 @@ class Optimum:
         return self.kept == self.most
 
 
-def optimum(world: Landscape, *, limit_s: float = 60, workers: int = 1, seed: int = 1) -> Optimum:
+def optimum(
+    world: Landscape,
+    *,
+    known: Sequence[tuple[str, float, float]] = (),
+    limit_s: float = 60,
+) -> Optimum:
     """The best schedule with hindsight, or the best found in time.
 
     Args:
         world: all its times and durations are whole seconds.
-        limit_s: of search, by CP-SAT's deterministic time where there is one worker, so that it ends at the
-            same place on every machine; the wall clock ends it after four times as long.
+        known: a schedule of whole seconds (step, start, end) to begin with; one that keeps all is the optimum.
+        limit_s: of search, in CP-SAT's deterministic time, so that it ends at the same place on every machine;
+            the wall clock ends it after four times as long, should the machine be that slow.
     """
+    at_first = sum(is_kept(world, known).values())
+    if at_first == len(world.obligations):
+        return Optimum(at_first, at_first, tuple(known), 0.0)
     model = cp_model.CpModel()
     end_of_all = round(world.settled)
     wanted = _wanted(world)
@@ -84,6 +94,8 @@ def optimum(world: Landscape, *, limit_s: float = 60, workers: int = 1, seed: in
             starts[step.name].append(start)
             ends[step.name].append(end)
             present[step.name].append(runs_at_all)
+        #: Source -> which run carries the change before, of the same source.
+        carried_before: dict[str, list[Any]] = {}
         for source, number in changes:
             carried = [model.new_bool_var(f"{step.name} {k} carries {source} {number}") for k in range(runs)]
             is_there = model.new_bool_var(f"{step.name} has {source} {number}")
@@ -100,27 +112,38 @@ def optimum(world: Landscape, *, limit_s: float = 60, workers: int = 1, seed: in
                     if is_before is not True:
                         model.add_implication(carries, is_before)
             there[step.name, source, number] = (at, is_there)
+            if source in carried_before:
+                # A run that has a change has those before it, so an older change comes with no later run.
+                older = carried_before[source]
+                for k in range(runs):
+                    model.add(sum(carried[: k + 1]) <= sum(older[: k + 1]))
+            carried_before[source] = carried
     for pool, needs in intervals.items():
         model.add_cumulative([each for each, _ in needs], [slots for _, slots in needs], world.pools[pool])
+    for step in world.steps:
+        # Runs that ended after all that is owed are none of the model's.
+        own = [(begun, ended) for name, begun, ended in known if name == step.name]
+        for number, (begun, ended) in enumerate(own[: len(starts[step.name])]):
+            model.add_hint(starts[step.name][number], round(begun))
+            model.add_hint(ends[step.name][number], round(ended))
+        for number, runs_at_all in enumerate(present[step.name]):
+            model.add_hint(runs_at_all, number < len(own))
     kept = [_kept(model, owed, there) for owed in world.obligations]
     model.maximize(sum(kept))
     solver = cp_model.CpSolver()
-    solver.parameters.num_workers = workers
-    solver.parameters.random_seed = seed
-    if workers == 1:
-        solver.parameters.max_deterministic_time = limit_s
-        solver.parameters.max_time_in_seconds = limit_s * 4
-    else:
-        solver.parameters.max_time_in_seconds = limit_s
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 1
+    solver.parameters.max_deterministic_time = limit_s
+    solver.parameters.max_time_in_seconds = limit_s * 4
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         # Doing nothing is always possible, so there was no time for even that.
-        return Optimum(0, len(kept), (), solver.wall_time)
+        return Optimum(at_first, len(kept), tuple(known), solver.wall_time)
     runs_found = tuple(
-        (name, float(solver.value(start)), float(solver.value(end)))
+        (name, float(solver.value(begin)), float(solver.value(finish)))
         for name in starts
-        for start, end, runs_at_all in zip(starts[name], ends[name], present[name], strict=True)
-        if solver.value(runs_at_all)
+        for begin, finish, is_run in zip(starts[name], ends[name], present[name], strict=True)
+        if solver.value(is_run)
     )
     return Optimum(
         round(solver.objective_value), int(solver.best_objective_bound + 1e-6), runs_found, solver.wall_time

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bench.scheduling.landscapes import BEGIN, Landscape, Way, kept, plan, share
+from bench.scheduling.landscapes import BEGIN, Landscape, Way, kept, plan
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.sim.agenda import ARRIVES
+from counterpoint.sim.learning import Learning
 from counterpoint.sim.stage import Stage, quiet_collector
 from counterpoint.sim.work import Floor, Going, Work
 
@@ -19,7 +20,7 @@ class Played:
 
     Attributes:
         runs: (step, start, end) of every run that ended, in seconds.
-        share: of obligations kept, by our own count from these runs.
+        kept: obligations kept, by our own count from these runs.
         told: obligations kept and missed by the kernel's own count.
     """
 
@@ -27,56 +28,77 @@ class Played:
     runs: tuple[tuple[str, float, float], ...]
     obligations: int
     kept: int
-    share: float
     told: tuple[int, int]
+
+    @property
+    def share(self) -> float:
+        """Kept of all; 1 where nothing was owed."""
+        return self.kept / self.obligations if self.obligations else 1.0
 
 
 def play(world: Landscape, way: Way) -> Played:
     """Play until nothing is owed any more."""
-    return _Play(world, way).to_the_end()
+    playing = Play(world, way)
+    playing.until(world.settled)
+    found = kept(world, playing.runs)
+    return Played(way, tuple(playing.runs), len(found), sum(found.values()), playing.told)
 
 
-class _Play:
-    def __init__(self, world: Landscape, way: Way) -> None:
-        self._world, self._way = world, way
+class Play:
+    """A landscape in the middle of being played.
+
+    Attributes:
+        runs: (step, start, end) of those that ended, in seconds; none unless they are to be kept.
+        count: how many ended.
+    """
+
+    def __init__(self, world: Landscape, way: Way, *, keep_runs: bool = True) -> None:
+        self._world, self._keep_runs = world, keep_runs
         self._stage = Stage(plan(world, way), BEGIN)
-        self._floor = Floor(self._stage, self._work_for, ended=self._ended)
+        floor = Floor(self._stage, self._work_for)
+        floor.watchers.append(self._ended)
+        Learning(self._stage, floor)
         self._numbers = {step.name: 0 for step in world.steps}
-        self._runs: list[tuple[str, float, float]] = []
+        self.runs: list[tuple[str, float, float]] = []
+        self.count = 0
+        self._stage.raise_curtain()
+        for source in world.changes:
+            self._expect(source, 0)
 
-    def to_the_end(self) -> Played:
-        stage, world = self._stage, self._world
-        stage.raise_curtain()
-        for source, times in world.changes.items():
-            for at in times:
-                stage.agenda.note(BEGIN + timedelta(seconds=at), ARRIVES, self._change, source)
+    def until(self, seconds: float) -> None:
+        """Go on up to a moment of the world."""
         with quiet_collector():
-            stage.play(until=BEGIN + timedelta(seconds=world.settled))
-        found = kept(world, self._runs)
-        told = [counts[:2] for promise in stage.state.promises.values() for counts in promise.counts.values()]
-        return Played(
-            way=self._way,
-            runs=tuple(self._runs),
-            obligations=len(found),
-            kept=sum(found.values()),
-            share=share(found),
-            told=(sum(kept for kept, _ in told), sum(missed for _, missed in told)),
-        )
+            self._stage.play(until=BEGIN + timedelta(seconds=seconds))
 
-    def _change(self, source: str) -> None:
+    @property
+    def told(self) -> tuple[int, int]:
+        """Obligations kept and missed, by the kernel's count."""
+        counts = [c for promise in self._stage.state.promises.values() for c in promise.counts.values()]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts)
+
+    def _expect(self, source: str, number: int) -> None:
+        times = self._world.changes[source]
+        if number < len(times):
+            self._stage.agenda.note(
+                BEGIN + timedelta(seconds=times[number]), ARRIVES, self._change, source, number
+            )
+
+    def _change(self, source: str, number: int) -> None:
         now = self._stage.now
-        report = e.Report(asset=source)
-        self._stage.take(e.AssetReported(at=now, wall=now, report=report, by="bench"))
+        self._stage.take(e.AssetReported(at=now, wall=now, report=e.Report(asset=source), by="bench"))
+        self._expect(source, number + 1)
 
     def _work_for(self, decision: d.StartAttempt) -> Work:
         step = decision.run.partition("#")[0]
         self._numbers[step] += 1
         return Work(length=timedelta(seconds=self._world.duration(step, self._numbers[step])))
 
-    def _ended(self, going: Going, how: str) -> None:
+    def _ended(self, going: Going, how: str, lost_s: float) -> None:
         assert how == "succeeded", f"nothing fails here, but {going.attempt} {how}"
-        step = going.run.partition("#")[0]
-        self._runs.append((step, _seconds(going.started), _seconds(self._stage.now)))
+        self.count += 1
+        if self._keep_runs:
+            step = going.run.partition("#")[0]
+            self.runs.append((step, _seconds(going.started), _seconds(self._stage.now)))
 
 
 def _seconds(at: datetime) -> float:

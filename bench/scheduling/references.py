@@ -130,7 +130,8 @@ def _play(
     free, arrived, number = slots, 0, 0
     while arrived < len(coming) or ends:
         now = min(
-            coming[arrived].arrival if arrived < len(coming) else float("inf"), ends[0][0] if ends else float("inf")
+            coming[arrived].arrival if arrived < len(coming) else float("inf"),
+            ends[0][0] if ends else float("inf"),
         )
         while ends and ends[0][0] <= now:
             free += running.pop(heappop(ends)[1])[1].slots
@@ -238,17 +239,14 @@ def bounds(jobs: Sequence[Job], slots: int) -> Bounds:
 
 
 def order_violations(jobs: Iterable[Job], starts: Mapping[str, float], ends: Mapping[str, float]) -> list[str]:
-    """Pairs `BEFORE -> AFTER` of which the second started before the first had ended (a microsecond is allowed)."""
+    """Pairs `BEFORE -> AFTER` of which the second started before the first had ended, by over a microsecond."""
     return [
-        f"{before} -> {job.id}"
-        for job in jobs
-        for before in job.after
-        if starts[job.id] < ends[before] - 1e-6
+        f"{before} -> {job.id}" for job in jobs for before in job.after if starts[job.id] < ends[before] - 1e-6
     ]
 
 
 def oversold(jobs: Iterable[Job], starts: Mapping[str, float], ends: Mapping[str, float], slots: int) -> float:
-    """The first moment at which jobs hold more than there is; infinity if there is none. For jobs without a break."""
+    """The first moment at which jobs without a break hold more than there is; infinity if there is none."""
     changes = []
     for job in jobs:
         changes += [(starts[job.id], job.slots), (ends[job.id], -job.slots)]
