@@ -66,6 +66,8 @@ class Pin(Struct, frozen=True, omit_defaults=True, gc=False):
 
     Attributes:
         reflects: source -> up to where the asset had its changes then.
+        edition: how often the asset had been published then, while a promise looks at it; -1 where the task
+            reports that it read an older version.
     """
 
     asset: str
@@ -75,6 +77,7 @@ class Pin(Struct, frozen=True, omit_defaults=True, gc=False):
     metadata: dict[str, Any] = field(default_factory=dict)
     suspect: bool = False
     reflects: dict[str, int] = field(default_factory=dict)
+    edition: int = 0
 
 
 class Deliver(Decision, frozen=True, tag="Deliver"):
@@ -258,8 +261,10 @@ class Oblige(Decision, frozen=True, tag="Oblige"):
     """A promise makes an obligation: the asset must reflect these sources up to these marks by `due`.
 
     Attributes:
-        marks: source -> mark, as in `PublishAsset.reflects`.
+        marks: source -> mark, as in `PublishAsset.reflects`; nothing where no source was heard of yet, and then
+            nothing is owed.
         since: when the oldest of what must be in it happened; for a completion, the cut-off.
+        period: the cut-off by the wall, for a completion.
     """
 
     asset: str
@@ -267,10 +272,15 @@ class Oblige(Decision, frozen=True, tag="Oblige"):
     marks: dict[str, int]
     since: datetime
     due: datetime
+    period: datetime | None = None
 
 
 class MissObligations(Decision, frozen=True, tag="MissObligations"):
-    """So many obligations of a promise were still open when they were due; with the first an incident begins."""
+    """So many obligations of a promise were still open when they were due; with the first an incident begins.
+
+    Attributes:
+        due: when the first of them was due; now, where it was late when it was made.
+    """
 
     asset: str
     promise: PromiseKind

@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.folding import assets, attempts, items, learning, plans, runs
+from counterpoint.kernel.folding import assets, attempts, items, learning, plans, promises, runs
 from counterpoint.kernel.folding.places import set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
 from counterpoint.kernel.state import (
@@ -91,6 +91,7 @@ def _expect_moments(state: State) -> None:
         state.look_at(lane, state.at)
     for pipeline in state.plan.samplers:
         state.sample_at(pipeline, state.at)
+    promises.expect_dues(state)
 
 
 _Fold = Callable[[State, Any], None]
@@ -132,6 +133,9 @@ _FOLD: dict[type, _Fold] = {
     d.SkipTask: runs.skip_task,
     d.PublishAsset: assets.publish_asset,
     d.ConfirmAsset: assets.confirm_asset,
+    d.RaiseMark: promises.raise_mark,
+    d.Oblige: promises.oblige,
+    d.MissObligations: promises.miss_obligations,
     d.RefuseReport: assets.refuse_report,
     d.MarkSuspect: assets.mark_suspect,
     d.CancelRun: runs.cancel_run,

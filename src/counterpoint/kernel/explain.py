@@ -75,20 +75,24 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "branch-not-taken": lambda f: f"what it comes after ({', '.join(f['after'])}) did not end as it asks",
     "called-back": lambda f: "the remote side called back",
     "cancelled-by": lambda f: f"cancelled {_by(f)}",
+    "changed": lambda f: f"{f['source']} changed",
     "clash": lambda f: f"version {f.get('expected')} was expected, {f.get('found')} was found",
     "confirmation-timed-out": lambda f: "its subscribers did not confirm in time",
     "confirmed": lambda f: "its subscribers have confirmed",
     "duration-unknown": lambda f: f"nobody knows yet how long it takes to {f['asset']}, so it starts at once",
+    "cut-off": lambda f: "a period of its calendar ended",
     "failed": lambda f: f"{_failure(f)}, and one attempt is all it has",
     "failed-run": lambda f: f"{f['run']} failed{_before_it(f)}; rest for {_length(f, 'rest_s')}",
     "fits": lambda f: f"everything it needs is free, after {_length(f, 'waited_s')}",
     "given-up": lambda f: f"given up after {_count(f['failures'], 'failed run')}",
     "hop-limit": lambda f: f"the chain of triggers has {f['hops']} links: a loop",
+    "inherited": lambda f: "what it is made of was confirmed, or changed in nothing that it asks for",
     "items-ready": lambda f: f"{_count(f['items'], 'item')} ready",
     "late-already": lambda f: f"what is promised for {f['asset']} is late already",
     "latest-start": lambda f: (
         f"{f['asset']} must have it by {f['due']}, and from here that takes {_length(f, 'takes_s')}"
     ),
+    "late": lambda f: f"{_count(f['count'], 'obligation')} not kept when due",
     "lost": lambda f: "its worker host was lost; that costs no try",
     "makes-room": lambda f: (
         f"it makes room for {f['taker']} ({f['class']} before {f['of']}): {_length(f, 'lost_s')} of work lost, "
@@ -103,6 +107,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "nothing-left": lambda f: "nothing is left for it to do",
     "nothing-owed": lambda f: f"no promise asks for it; such items wait for {_length(f, 'wait_s')}",
     "others-stop": lambda f: f"{', '.join(f['attempts'])} {'stops' if len(f['attempts']) == 1 else 'stop'} for it",
+    "out-of-window": lambda f: "its period ended before the window that counts",
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
     "overtaken": lambda f: (
@@ -130,6 +135,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "timed-out": lambda f: f"it ran longer than {_length(f, 'timeout_s')}",
     "tries-used-up": lambda f: f"{_failure(f)}, and {_count(f['attempt'], 'attempt')} are used up",
     "unchanged": lambda f: "nothing changed",
+    "unheard-of": lambda f: "no source of it was ever heard of, so nothing is owed",
     "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
     "upstream-awaited": lambda f: (
         f"for what is promised for {f['asset']} by {f['due']} not all of {f['source']} has come this far yet"
@@ -208,6 +214,14 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
             return (
                 f"{_place(fact.asset, fact.partition)} version {fact.seq} confirmed by {fact.by}: nothing changed"
             )
+        case d.RaiseMark():
+            return f"{fact.asset} is up to date with more: {say(fact.reason)}"
+        case d.Oblige():
+            if not fact.marks:
+                return f"{fact.asset} owes nothing for its {fact.promise}: {say(fact.reason)}"
+            return f"{fact.asset} owes its {fact.promise} by {fact.due.isoformat()}: {say(fact.reason)}"
+        case d.MissObligations():
+            return f"{fact.asset} missed its {fact.promise}: {say(fact.reason)}"
         case d.FinishRun():
             return f"{fact.run} {fact.phase}: {say(fact.reason)}"
         case d.RetryTask():

@@ -19,6 +19,8 @@ from counterpoint.kernel.rules.confirming import confirm
 from counterpoint.kernel.rules.delivering import deliver
 from counterpoint.kernel.rules.finishing import finish
 from counterpoint.kernel.rules.preemption import make_room
+from counterpoint.kernel.rules.promising import cut_off, oblige
+from counterpoint.kernel.rules.reflecting import inherit
 from counterpoint.kernel.rules.retrying import retry
 from counterpoint.kernel.rules.sampling import sample
 from counterpoint.kernel.rules.ticking import tick
@@ -27,7 +29,18 @@ from counterpoint.kernel.state import State
 Rule: TypeAlias = Callable[[State, AnyEvent], Iterator[AnyDecision]]
 
 #: What an event asks for itself: gone through once.
-FIRST: tuple[Rule, ...] = (answer, look_or_stop, tick)
+FIRST: tuple[Rule, ...] = (answer, look_or_stop, tick, cut_off)
 
 #: What follows from it: gone through until nothing more follows.
-THEN: tuple[Rule, ...] = (retry, finish, deliver, sample, confirm, form_runs, admit, make_room)
+THEN: tuple[Rule, ...] = (
+    retry,
+    finish,
+    deliver,
+    confirm,
+    inherit,
+    oblige,
+    sample,
+    form_runs,
+    admit,
+    make_room,
+)

@@ -7,8 +7,9 @@ stored, they are built again.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from msgspec import Struct, field
 
 from counterpoint.kernel.decisions import Item, Pin
 from counterpoint.kernel.events import Band, Change, Report
+from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
 from counterpoint.model.pipeline import Pipeline, Task
@@ -32,9 +34,11 @@ RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
-#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample, room, claim), and the
-#: attempt, run, lane or pipeline.
+#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample, room, claim, promise),
+#: and the attempt, run, lane, pipeline or obligation (asset, promise, source, mark).
 Moment: TypeAlias = tuple[str, tuple[str, ...]]
+#: An obligation is missed when its due is past, not at it: what ends at that very moment is in time.
+GRACE = timedelta(milliseconds=1)
 #: Stale moments that the agenda keeps at most, beside as many as there are others.
 MOST_STALE = 10_000
 
@@ -91,6 +95,7 @@ class Run(Struct, gc=False):
         top_at, latest, takes_s, slot: as `decisions.CreateRun` has them.
         evictions, evicted: how often it made room for others, and when it last did.
         wanted_by: as `decisions.CreateRun` has it.
+        skipped: source -> the least floor of items that were skipped while it went on: what it makes lacks them.
     """
 
     run: str
@@ -139,6 +144,7 @@ class Run(Struct, gc=False):
     evictions: int = 0
     evicted: datetime | None = None
     wanted_by: datetime | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def of(self) -> Lane:
@@ -244,6 +250,11 @@ class AssetState(Struct, gc=False):
     suspect: bool = False
     made_of: dict[str, int] = field(default_factory=dict)
 
+    def is_made_of_newer(self, pins: Iterable[Pin]) -> bool:
+        """Whether it is made of a newer version of something than these pins: what is made of them is older."""
+        older = {f"{pin.asset}#{pin.partition}": pin.seq for pin in pins}
+        return any(older.get(place, seq) < seq for place, seq in self.made_of.items())
+
 
 class SourceState(Struct, gc=False):
     """A source that a promise looks at: an asset or a type of event that no live pipeline writes, or the world.
@@ -265,20 +276,28 @@ class Mark(Struct, gc=False):
 
     Attributes:
         reflects: source -> mark: the least of its writers'.
-        parts: writer -> source -> mark, for each pipeline that writes it.
+        parts: writer -> source -> mark, for each pipeline that published it.
+        edition: how often it was published, over all partitions.
+        made: writer -> asset that it only reads -> edition of that asset which its newest version is made of.
+        behind: writers whose newest version lacks something that no run will bring: it was skipped, or not read.
+            Such a version inherits nothing; the next one that is published is whole again.
     """
 
     asset: str
     reflects: dict[str, int] = field(default_factory=dict)
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
+    edition: int = 0
+    made: dict[str, dict[str, int]] = field(default_factory=dict)
+    behind: dict[str, bool] = field(default_factory=dict)
 
 
 class Obligation(Struct, gc=False):
-    """What a promise owes until it is kept or missed; fields as in `decisions.Oblige`."""
+    """What a promise owes until it is kept or missed; fields as in `decisions.Oblige`, made at `made`."""
 
     marks: dict[str, int]
     since: datetime
     due: datetime
+    made: datetime = BEGINNING
 
 
 class PromiseState(Struct, gc=False):
@@ -307,6 +326,23 @@ class PromiseState(Struct, gc=False):
     counts: dict[int, tuple[int, int, float]] = field(default_factory=dict)
     since: datetime | None = None
     period: datetime | None = None
+
+
+def obligation_of(promise: PromiseState, source: str, mark: int) -> Obligation | None:
+    """An open obligation: of a source up to a mark; of a completion (source "") by its cut-off in ms."""
+    found = promise.open.get(source, [])
+    place = bisect_left(found, mark, key=lambda each: obligation_mark(each, source))
+    return found[place] if place < len(found) and obligation_mark(found[place], source) == mark else None
+
+
+def obligation_mark(obligation: Obligation, source: str) -> int:
+    """What open obligations of a source are ordered by: the mark; for a completion (source "") its cut-off."""
+    return obligation.marks[source] if source else in_ms(obligation.since)
+
+
+def in_ms(moment: datetime) -> int:
+    """A moment as whole milliseconds since 1970: what the world is marked by."""
+    return (moment - BEGINNING) // timedelta(milliseconds=1)
 
 
 class Incident(Struct, frozen=True):
@@ -360,10 +396,24 @@ class Touched:
         self.preemption = False
         #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
         self.confirms: list[tuple[str, int, str]] = []
+        #: Sources that changed -> when that happened, and pipelines of whose inputs more is known.
+        self.sources: dict[str, datetime] = {}
+        self.readers: dict[str, None] = {}
+        #: Asset published in this step -> what it reflected before.
+        self.before: dict[str, dict[str, int]] = {}
 
     def __bool__(self) -> bool:
-        slots = self.admission or self.preemption
-        return bool(self.lanes or self.runs or self.samplers or self.changes or slots or self.confirms)
+        return bool(
+            self.lanes
+            or self.runs
+            or self.samplers
+            or self.changes
+            or self.admission
+            or self.preemption
+            or self.confirms
+            or self.sources
+            or self.readers
+        )
 
 
 class Reckoned:
@@ -477,6 +527,10 @@ class State:
         self.reckoned = Reckoned()
         #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
         self.ticks_to_come: list[tuple[datetime, str, int]] = []
+        #: Cut-offs to come, by the wall: (cut-off, asset); see `folding.promises.expect_cutoff`.
+        self.cutoffs_to_come: list[tuple[datetime, str]] = []
+        #: (pipeline, subject) -> its items that are not done, where a promise looks at what becomes of them.
+        self.outstanding: dict[tuple[str, str], Outstanding] = {}
         #: Rests of failed tasks: (until, run, task).
         self.rests: list[tuple[datetime, str, str]] = []
         self._agenda_length = 0
@@ -653,6 +707,11 @@ class State:
             case "claim":
                 claim = self.queue.claims.get((about[0], about[1]))
                 return claim is not None and claim.until == at
+            case "promise":
+                asset, kind, source, mark = about
+                promise = self.promises.get((asset, "completion" if kind == "completion" else "freshness"))
+                obligation = obligation_of(promise, source, int(mark)) if promise is not None else None
+                return obligation is not None and obligation.due + GRACE == at
             case _:
                 raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
 

@@ -137,6 +137,11 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
                 found.setdefault(asset, []).append(pipeline.name)
         return {asset: tuple(names) for asset, names in found.items()}
 
+    def subjects(self, pipeline: str) -> tuple[str, ...]:
+        """What a pipeline listens to, as changes are looked up by."""
+        trigger = self.pipelines[pipeline].trigger
+        return tuple(dict.fromkeys(subject_of(source, pipeline) for source in trigger.sources)) if trigger else ()
+
     @cached_property
     def lineage(self) -> Lineage:
         """The ways from sources to promises; empty where nothing is promised."""

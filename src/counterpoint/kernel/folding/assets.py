@@ -7,6 +7,7 @@ import msgspec
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
+from counterpoint.kernel.folding.promises import note_confirmed, note_version
 from counterpoint.kernel.state import (
     AssetState,
     State,
@@ -27,11 +28,11 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     current.by, current.at, current.confirmed = decision.by, decision.at, decision.at
     current.data_through = decision.data_through
     _clear_suspicion(state, current)
-    made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in decision.pins}
     run = state.runs.get(decision.by)
-    if run is not None and any(made_of.get(place, seq) < seq for place, seq in current.made_of.items()):
+    if run is not None and current.is_made_of_newer(decision.pins):
         run.overtaken = True
-    current.made_of = made_of
+    current.made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in decision.pins}
+    note_version(state, decision, run)
     document = msgspec.to_builtins(decision)
     state.written.versions[decision.asset, decision.partition, decision.seq] = document
     subject = f"asset:{decision.asset}"
@@ -62,6 +63,7 @@ def confirm_asset(state: State, decision: d.ConfirmAsset) -> None:
     if current is not None:
         current.confirmed = decision.at
         _clear_suspicion(state, current)
+    note_confirmed(state, decision, state.runs.get(decision.by))
 
 
 def refuse_report(state: State, decision: d.RefuseReport) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.folding.promises import end_item, note_change, note_item, skip_items
 from counterpoint.kernel.state import (
     Awaited,
     Backlog,
@@ -23,6 +24,7 @@ def input_refused(state: State, event: e.InputRefused) -> None:
 
 def event_accepted(state: State, event: e.EventAccepted) -> None:
     state.changes = max(state.changes, event.change.number)
+    note_change(state, event.change.subject, event.change.time)
     state.touched.changes.append(event.change)
     state.written.changes[event.change.number] = event.change
 
@@ -35,6 +37,7 @@ def discard_requested(state: State, event: e.DiscardRequested) -> None:
     for number in event.items:
         item = state.dead.pop(number, None)
         if item is not None:
+            skip_items(state, (item,))
             state.written.items[number] = (item, "skipped", "")
 
 
@@ -52,6 +55,7 @@ def deliver(state: State, decision: d.Deliver) -> None:
             backlog = state.backlogs[lane] = Backlog(*lane)
             state.waiting_lanes.setdefault(item.pipeline, {})[lane] = None
         backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
+        note_item(state, item)
         backlog.first = backlog.first or item.at
         backlog.last = item.at
         if lane in state.floors:
@@ -64,7 +68,9 @@ def deliver(state: State, decision: d.Deliver) -> None:
             producer.confirming[item.number] = Awaited(item.pipeline, item.confirm_by)
             state.remember(item.confirm_by, "confirm", producer.run)
         if item.origin is not None and item.origin in state.dead:
-            state.written.items[item.origin] = (state.dead.pop(item.origin), "replayed", "")
+            letter = state.dead.pop(item.origin)
+            end_item(state, letter)
+            state.written.items[item.origin] = (letter, "replayed", "")
 
 
 def rest_subscription(state: State, decision: d.RestSubscription) -> None:
@@ -86,6 +92,8 @@ def end_items(state: State, decision: d.EndItems) -> None:
             item = group.pop(number)
             if decision.outcome == "dead":
                 state.dead[number] = item
+            else:
+                skip_items(state, (item,))
             state.written.items[number] = (item, decision.outcome, "")
             if item.confirms:
                 state.touched.confirms.append((item.confirms, number, "refused"))
@@ -163,7 +171,10 @@ def _drop_if_empty(state: State, lane: Lane) -> None:
 def give_back_items(state: State, run: Run, become: str) -> None:
     """End a run's items, or put them back in front of what came since."""
     if become in ("done", "skipped"):
+        if become == "skipped":
+            skip_items(state, run.items.values())
         for item in run.items.values():
+            end_item(state, item)
             state.written.items[item.number] = (item, become, run.run)
         backlog = state.backlogs.get(run.of)
         if backlog is not None and not len(backlog):

@@ -16,6 +16,7 @@ from counterpoint.kernel.folding.places import (
     wait,
     withdraw,
 )
+from counterpoint.kernel.folding.promises import rebuild_promises, take_promises, turn_back
 from counterpoint.kernel.folding.runs import take_plan
 from counterpoint.kernel.queue import Claim
 from counterpoint.kernel.state import (
@@ -29,7 +30,7 @@ from counterpoint.model.trigger import Cron, Every
 
 def plan_declared(state: State, event: e.PlanDeclared) -> None:
     before = {subject_of(clock, name): state.ticks[name, place] for name, place, clock in state.plan.clocks}
-    state.plans[state.digest] = state.plan
+    replaced = state.plans[state.digest] = state.plan
     state.plan, state.digest, state.declared = event.content, event.digest, event.at
     # A new clock begins now: what it would have done before it was declared is no missed tick.
     state.ticks = {
@@ -54,6 +55,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
             backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         state.touched.lanes[lane] = None
     claims = state.queue.claims
+    take_promises(state, replaced, event)
     rebuild_queue(state)
     for lane in list(state.behind):
         if lane[0] in state.plan.pipelines:
@@ -73,6 +75,7 @@ def clock_jumped(state: State, event: e.ClockJumped) -> None:
         if (tick - event.wall).total_seconds() > 86400:
             state.ticks[place] = event.wall
             expect_tick(state, *place)
+    turn_back(state, event.wall)
 
 
 def pause_requested(state: State, event: e.PauseRequested) -> None:
@@ -122,6 +125,7 @@ def rebuild_queue(state: State) -> None:
         note_attempt(state, attempt)
     for pipeline, source in state.ticks:
         expect_tick(state, pipeline, source)
+    rebuild_promises(state)
     for run in sorted(state.runs.values(), key=lambda run: run.ordinal):
         note_run(state, run)
         for resource, amount in run.holds.items():

@@ -22,6 +22,7 @@ from counterpoint.kernel.folding.places import (
     wait,
     withdraw,
 )
+from counterpoint.kernel.folding.promises import note_end
 from counterpoint.kernel.phases import ENDED_TASK, RUN, check
 from counterpoint.kernel.state import (
     RANKS,
@@ -59,6 +60,7 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     run.phase, run.ended, run.ending, run.failure, run.admitted = "waiting", None, "", "", None
     run.automatic, run.skip_items, run.reason = False, False, {}
     run.items, run.aside, run.holds, run.confirming, run.refused, run.overtaken = {}, (), {}, {}, "", False
+    run.skipped = {}
     run.created = state.at
     run.top_at = run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
     run.latest, run.wanted_by = latest_start(state, run.of)
@@ -216,6 +218,8 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         if task.phase not in ENDED_TASK:
             set_phase(task, "failed" if task.phase == "running" else "skipped")
     release(state, run)
+    if decision.phase == "succeeded":
+        note_end(state, run)
     give_back_items(state, run, decision.items_become)
     leave(state, run)
     state.last[run.pipeline] = Last(run.run, run.phase, decision.at, decision.failure)

@@ -15,6 +15,7 @@ from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin,
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
+from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.state import Run, State, first_task
 from counterpoint.model.trace import derive_trace
 
@@ -101,7 +102,7 @@ def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
         reason=Reason("fits", {"waited_s": round((state.at - run.created).total_seconds(), 3)}),
         run=run.run,
         items=items,
-        pins=tuple(_pin(state, asset, run.partition) for asset in pipeline.reads),
+        pins=tuple(_pin(state, run, asset) for asset in pipeline.reads),
         holds={name: amount for name, amount in needs if name.partition(":")[0] in held},
         partial=run.automatic and is_partial(state, trigger, taken),
         hops=max((item.hops for item in taken), default=0) + 1,
@@ -114,11 +115,12 @@ def _own_trace(state: State, run: Run) -> str:
     return derive_trace(f"{state.plan.name}/{run.run}@{run.created.isoformat()}")
 
 
-def _pin(state: State, asset: str, partition: str) -> Pin:
+def _pin(state: State, run: Run, asset: str) -> Pin:
     """The version a run reads: of its own partition where there is one, else of the whole asset."""
-    version = state.asset(asset, partition)
-    if not version.seq and partition:
+    version = state.asset(asset, run.partition)
+    if not version.seq and run.partition:
         version = state.asset(asset, "")
+    reflects, edition = as_pinned(state, run.pipeline, asset)
     return Pin(
         asset=asset,
         partition=version.partition,
@@ -126,6 +128,8 @@ def _pin(state: State, asset: str, partition: str) -> Pin:
         label=version.label,
         metadata=version.metadata,
         suspect=version.suspect,
+        reflects=reflects,
+        edition=edition,
     )
 
 

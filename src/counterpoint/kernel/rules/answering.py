@@ -22,6 +22,7 @@ from counterpoint.kernel.decisions import (
 from counterpoint.kernel.rules.batching import new_run
 from counterpoint.kernel.rules.confirming import refuse_late
 from counterpoint.kernel.rules.delivering import items_for, recorded
+from counterpoint.kernel.rules.promising import miss
 from counterpoint.kernel.rules.publishing import publish
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.state import Attempt, Run, State
@@ -113,6 +114,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 state.touched.lanes[about[0], about[1], about[2]] = None
             case "room":
                 state.touched.preemption = True
+            case "promise":
+                yield from miss(state, (about[0], "completion" if about[1] == "completion" else "freshness"))
 
 
 def _look(state: State, attempt: Attempt) -> Iterator[LookAttempt]:

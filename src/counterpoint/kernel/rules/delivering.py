@@ -11,6 +11,7 @@ import msgspec
 
 from counterpoint.kernel.decisions import AnyDecision, Deliver, Item, Note, Reason
 from counterpoint.kernel.events import AnyEvent, Change
+from counterpoint.kernel.rules.reflecting import floor_at
 from counterpoint.kernel.state import State
 from counterpoint.model import expression
 from counterpoint.model.pipeline import Pipeline
@@ -85,6 +86,7 @@ def items_for(
             confirms=change.by_run if is_awaited else "",
             confirm_by=state.at + delivery.timeout if is_awaited else None,
             trace=trace_of(change.trace),
+            floor=floor_at(state, name, change, is_replay=only is not None, origin=origin),
         )
     return tuple(items.values())
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from counterpoint.kernel.decisions import AnyDecision, ConfirmAsset, Pin, PublishAsset, Reason, RefuseReport
 from counterpoint.kernel.events import Report
+from counterpoint.kernel.rules.reflecting import claims
 from counterpoint.kernel.state import Run, State
 from counterpoint.model.pipeline import Pipeline
 
@@ -52,16 +55,7 @@ def _publish_writes(
         latest = {_partition(report, run.partition): report for report in reports if report.asset == asset}
         chosen = tuple(latest.values()) or (Report(asset=asset),)
         reason = Reason("written", {"run": run.run, "reported": bool(latest)})
-        yield from publish(
-            state,
-            chosen,
-            by=run.run,
-            task=task,
-            partition=run.partition,
-            pins=run.pins,
-            hops=run.hops,
-            reason=reason,
-        )
+        yield from publish(state, chosen, by=run.run, run=run, task=task, reason=reason)
 
 
 def publish(
@@ -69,16 +63,15 @@ def publish(
     reports: Sequence[Report],
     *,
     by: str,
+    run: Run | None = None,
     task: str = "",
-    partition: str = "",
-    pins: tuple[Pin, ...] = (),
-    hops: int = 0,
     reason: Reason,
 ) -> Iterator[AnyDecision]:
     """Make reported versions current, or confirm the current ones where nothing changed."""
     for report in reports:
-        place = _partition(report, partition)
+        place = _partition(report, run.partition if run is not None else "")
         current = state.asset(report.asset, place)
+        pins = as_read(run.pins, report) if run is not None else ()
         if report.expect is not None and report.expect != current.seq:
             figures = {"expected": report.expect, "found": current.seq}
             refusal = Reason("clash", figures)
@@ -93,6 +86,7 @@ def publish(
                 by=by,
                 task=task,
                 pins=pins,
+                reflects=claims(state, run, report.asset, pins, task=task) if run is not None else {},
             )
         else:
             yield PublishAsset(
@@ -107,8 +101,21 @@ def publish(
                 pins=pins,
                 by=by,
                 task=task,
-                hops=hops,
+                hops=run.hops if run is not None else 0,
+                reflects=claims(state, run, report.asset, pins, task=task, over=current)
+                if run is not None
+                else {},
             )
+
+
+def as_read(pins: tuple[Pin, ...], report: Report) -> tuple[Pin, ...]:
+    """What a version is made of: the versions pinned at admission, or older ones that the task says it read."""
+    return tuple(
+        msgspec.structs.replace(pin, seq=report.read[pin.asset], label="", metadata={}, reflects={}, edition=-1)
+        if report.read.get(pin.asset, pin.seq) < pin.seq
+        else pin
+        for pin in pins
+    )
 
 
 def _partition(report: Report, default: str) -> str:

@@ -1,0 +1,424 @@
+"""Sources, watermarks and obligations: what each fact means for those that a promise looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from heapq import heappush
+
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel import events as e
+from counterpoint.kernel.decisions import Item
+from counterpoint.kernel.folding.incidents import note_caught_up, note_missed
+from counterpoint.kernel.folding.learning import above, touch
+from counterpoint.kernel.obligations import (
+    add_late,
+    bucket,
+    bucket_start,
+    calendar_of,
+    is_reached,
+    mark_of,
+    samples,
+    terms,
+)
+from counterpoint.kernel.outstanding import Outstanding
+from counterpoint.kernel.state import (
+    GRACE,
+    Mark,
+    Obligation,
+    PromiseState,
+    Run,
+    SourceState,
+    State,
+    in_ms,
+    obligation_mark,
+)
+from counterpoint.model.lineage import Promised, inputs_of, world
+from counterpoint.model.plan import Plan
+from counterpoint.model.promise import PromiseKind
+from counterpoint.model.workdays import next_cutoff
+
+#: A source remembers so many moments of changes at most; above, each two become one, with the older moment.
+MOST_HAPPENED = 10_000
+KINDS: tuple[PromiseKind, ...] = ("freshness", "completion")
+
+
+# Sources.
+
+
+def note_change(state: State, source: str, happened: datetime) -> None:
+    """A source changed: its mark goes up by one. Nothing where no promise looks at it."""
+    known = state.sources.get(source)
+    if known is None:
+        return
+    known.mark += 1
+    known.happened[known.mark] = min(happened, state.at)
+    if len(known.happened) > MOST_HAPPENED:
+        known.happened = _halved(known.happened)
+    state.touched.sources[source] = min(happened, state.at)
+    for reader in state.plan.lineage.readers.get(source, ()):
+        state.touched.readers[reader] = None
+    name = source.partition(":")[2]
+    if source.startswith("asset:") and name in state.plan.assets:
+        _settle(state, name)
+
+
+def _halved(happened: Mapping[int, datetime]) -> dict[int, datetime]:
+    """Every second change, as of the older of two: an asset may look older than it is, never younger."""
+    changes = list(happened.items())
+    paired = {
+        later: min(first, second) for (_, first), (later, second) in zip(changes[::2], changes[1::2], strict=False)
+    }
+    return paired | ({changes[-1][0]: changes[-1][1]} if len(changes) % 2 else {})
+
+
+def note_sample(state: State, run: Run) -> None:
+    """A run that samples the world succeeded: the world counts as changed since the run's start."""
+    known = state.sources.get(world(run.pipeline))
+    if known is None or run.admitted is None or not samples(state, run):
+        return
+    mark = in_ms(run.admitted)
+    if mark > known.mark:
+        known.mark, known.happened = mark, {mark: run.admitted}
+        state.touched.sources[known.source] = run.admitted
+
+
+# Items.
+
+
+def floor_of(state: State, item: Item) -> dict[str, int]:
+    """Up to where its subscriber has each source while an item is not done; nothing where no promise looks."""
+    lineage = state.plan.lineage
+    if item.pipeline not in lineage.inputs:
+        return {}
+    if item.pipeline in lineage.worlds:
+        return item.floor
+    given = next((each for each in lineage.inputs[item.pipeline] if each.subject == item.subject), None)
+    if given is None or not given.subscribed:
+        return {}
+    if not item.floor and item.subject not in given.sources:
+        # It came before a promise looked: what is in it is not known.
+        return dict.fromkeys(given.sources, 0)
+    return {source: mark for source, mark in item.floor.items() if source in given.sources}
+
+
+def note_item(state: State, item: Item) -> None:
+    """An item is outstanding from now on."""
+    floor = floor_of(state, item)
+    if floor:
+        state.outstanding.setdefault((item.pipeline, item.subject), Outstanding()).add(item.number, floor)
+
+
+def end_item(state: State, item: Item) -> None:
+    """An item is not outstanding any more."""
+    found = state.outstanding.get((item.pipeline, item.subject))
+    if found is not None:
+        found.remove(item.number)
+        if not found:
+            del state.outstanding[item.pipeline, item.subject]
+
+
+def skip_items(state: State, items: Iterable[Item]) -> None:
+    """Items end without a run: what their subscriber wrote, and what it is writing, lacks them."""
+    for item in items:
+        floor = floor_of(state, item)
+        end_item(state, item)
+        if not floor:
+            continue
+        for asset in state.plan.lineage.written[item.pipeline]:
+            if asset in state.marks and item.pipeline in state.marks[asset].parts:
+                state.marks[asset].behind[item.pipeline] = True
+        for name in state.places.get((item.pipeline, item.partition, item.key), {}):
+            run = state.runs.get(name)
+            if run is not None and run.admitted is not None:
+                for source, mark in floor.items():
+                    run.skipped[source] = min(mark, run.skipped.get(source, mark))
+
+
+# Watermarks.
+
+
+def note_version(state: State, decision: d.PublishAsset, run: Run | None) -> None:
+    """A version was published: what its writer has in it is what the decision says."""
+    subject, lineage = f"asset:{decision.asset}", state.plan.lineage
+    if subject in lineage.lookers:
+        note_change(state, subject, decision.data_through or decision.at)
+        return
+    if run is None or decision.asset not in lineage.written.get(run.pipeline, ()):
+        return
+    mark = state.marks.setdefault(decision.asset, Mark(decision.asset))
+    state.touched.before.setdefault(decision.asset, dict(mark.reflects))
+    mark.edition += 1
+    mark.parts[run.pipeline] = dict(decision.reflects)
+    mark.made[run.pipeline] = _editions(state, run, decision.pins)
+    if run.skipped or any(pin.edition < 0 for pin in decision.pins):
+        mark.behind[run.pipeline] = True
+    else:
+        mark.behind.pop(run.pipeline, None)
+    _reckon(state, mark)
+
+
+def note_confirmed(state: State, decision: d.ConfirmAsset, run: Run | None) -> None:
+    """The current version was confirmed: it may reflect more, never less."""
+    if run is None or decision.asset not in state.plan.lineage.written.get(run.pipeline, ()):
+        return
+    mark = state.marks.setdefault(decision.asset, Mark(decision.asset))
+    part = mark.parts.setdefault(run.pipeline, {})
+    for source, reached in decision.reflects.items():
+        part[source] = max(reached, part.get(source, 0))
+    made = mark.made.setdefault(run.pipeline, {})
+    for asset, edition in _editions(state, run, decision.pins).items():
+        made[asset] = max(edition, made.get(asset, 0))
+    _reckon(state, mark)
+
+
+def raise_mark(state: State, decision: d.RaiseMark) -> None:
+    mark = state.marks[decision.asset]
+    mark.parts[decision.writer] = dict(decision.reflects)
+    _reckon(state, mark)
+
+
+def note_end(state: State, run: Run) -> None:
+    """A run succeeded: what it left unwritten is behind; a sample of the world counts."""
+    for asset in state.plan.lineage.written.get(run.pipeline, ()):
+        if asset not in run.published and asset in state.marks and run.pipeline in state.marks[asset].parts:
+            state.marks[asset].behind[run.pipeline] = True
+    if run.pipeline in state.plan.lineage.worlds:
+        note_sample(state, run)
+
+
+def _editions(state: State, run: Run, pins: Iterable[d.Pin]) -> dict[str, int]:
+    only_read = {each.asset for each in state.plan.lineage.inputs[run.pipeline] if not each.subscribed}
+    return {pin.asset: pin.edition for pin in pins if pin.asset in only_read}
+
+
+def _reckon(state: State, mark: Mark) -> None:
+    """An asset has of each source what the least of its writers has."""
+    lineage, before = state.plan.lineage, mark.reflects
+    mark.reflects = {}
+    for source in lineage.sources[mark.asset]:
+        parts = [
+            mark.parts.get(writer, {}).get(source, 0)
+            for writer in lineage.writers[mark.asset]
+            if source in lineage.through[writer]
+        ]
+        if least := min(parts, default=0):
+            mark.reflects[source] = least
+    if mark.reflects != before:
+        for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
+            state.touched.readers[reader] = None
+        _settle(state, mark.asset)
+
+
+# Obligations.
+
+
+def oblige(state: State, decision: d.Oblige) -> None:
+    promise = state.promises[decision.asset, decision.promise]
+    if decision.period is not None:
+        promise.period = decision.period
+        expect_cutoff(state, decision.asset)
+    if not decision.marks:
+        return
+    promise.since = promise.since or decision.at
+    if is_reached(state, decision.asset, decision.marks):
+        _count(state, promise, decision.at, kept=1)
+        return
+    source = "" if decision.promise == "completion" else next(iter(decision.marks))
+    waiting = promise.open.setdefault(source, [])
+    obligation = Obligation(dict(decision.marks), decision.since, decision.due, decision.at)
+    if source and waiting and waiting[-1].made == decision.at:
+        # Changes of one moment are one obligation.
+        last = waiting.pop()
+        obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
+    waiting.append(obligation)
+    expect_due(state, promise, source, obligation)
+
+
+def miss_obligations(state: State, decision: d.MissObligations) -> None:
+    promise = state.promises[decision.asset, decision.promise]
+    missed: list[Obligation] = []
+    for source, waiting in list(promise.open.items()):
+        late = [each for each in waiting if each.due < decision.at]
+        if not late:
+            continue
+        missed += late
+        promise.open[source] = [each for each in waiting if each.due >= decision.at]
+        if not promise.open[source]:
+            del promise.open[source]
+        for each in late:
+            for of, mark in each.marks.items():
+                promise.late[of] = max(mark, promise.late.get(of, 0))
+    missed.sort(key=lambda each: (each.due, each.since))
+    _count(state, promise, decision.due, missed=len(missed))
+    note_missed(state, promise, decision.due, missed)
+    for writer in state.plan.lineage.writers.get(decision.asset, ()):
+        touch(state, above(state, writer))
+
+
+def _settle(state: State, asset: str) -> None:
+    """An asset has more than before: obligations it has reached are kept, what was late may be made good."""
+    if (asset, "freshness") not in state.promises and (asset, "completion") not in state.promises:
+        return
+    for kind in KINDS:
+        promise = state.promises.get((asset, kind))
+        if promise is None:
+            continue
+        for source, waiting in list(promise.open.items()):
+            reached = 0
+            while reached < len(waiting) and is_reached(state, asset, waiting[reached].marks):
+                reached += 1
+            if reached:
+                del waiting[:reached]
+                _count(state, promise, state.at, kept=reached)
+            if not waiting:
+                del promise.open[source]
+        if promise.late:
+            promise.late = {
+                source: mark for source, mark in promise.late.items() if mark_of(state, asset, source) < mark
+            }
+            if not promise.late and promise.breached is not None:
+                add_late(state.plan, (asset, kind), promise.counts, promise.breached, state.at)
+                note_caught_up(state, promise, state.at)
+    for source in state.plan.lineage.sources[asset]:
+        _forget_happened(state, source, asset)
+
+
+def _forget_happened(state: State, source: str, asset: str) -> None:
+    """Drop what every asset with a promise has: its moment is not asked for any more."""
+    known = state.sources.get(source)
+    if known is None or not known.happened or source.startswith("world:"):
+        return
+    if next(iter(known.happened)) > mark_of(state, asset, source):
+        # This asset itself asks for the oldest yet.
+        return
+    least = min(mark_of(state, asset, source) for asset, _ in state.plan.lineage.lookers[source])
+    while known.happened and (oldest := next(iter(known.happened))) <= least:
+        del known.happened[oldest]
+
+
+def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, missed: int = 0) -> None:
+    over = terms(state.plan, (promise.asset, promise.promise)).over
+    number = bucket(over, at)
+    before = promise.counts.get(number, (0, 0, 0.0))
+    promise.counts[number] = (before[0] + kept, before[1] + missed, before[2])
+    if len(promise.counts) > 1:
+        oldest = bucket(over, state.at - over)
+        if min(promise.counts) <= oldest:
+            promise.counts = {each: counts for each, counts in promise.counts.items() if each > oldest}
+
+
+# Moments.
+
+
+def expect_due(state: State, promise: PromiseState, source: str, obligation: Obligation) -> None:
+    """Ask to be woken when an obligation is past its due."""
+    mark = str(obligation_mark(obligation, source))
+    state.remember(obligation.due + GRACE, "promise", promise.asset, promise.promise, source, mark)
+
+
+def expect_cutoff(state: State, asset: str) -> None:
+    """Note when the next period of a completion ends, by the wall."""
+    promise = state.promises[asset, "completion"]
+    completion = state.plan.assets[asset].completion
+    if completion is not None and promise.period is not None:
+        cutoff, _ = next_cutoff(completion, calendar_of(state.plan, (asset, "completion")), promise.period)
+        heappush(state.cutoffs_to_come, (cutoff, asset))
+
+
+# Plans.
+
+
+def take_promises(state: State, before: Plan, event: e.PlanDeclared) -> None:
+    """What no promise of the new plan looks at is forgotten; what is new begins with nothing heard of."""
+    lineage, old = state.plan.lineage, before.lineage
+    state.sources = {source: state.sources.get(source) or SourceState(source) for source in lineage.lookers}
+    for name in [name for name in state.marks if name not in lineage.writers]:
+        del state.marks[name]
+    for mark in state.marks.values():
+        changed = [
+            writer
+            for writer in mark.parts
+            if writer not in lineage.writers[mark.asset]
+            or writer not in before.pipelines
+            or inputs_of(before.pipelines[writer]) != inputs_of(state.plan.pipelines[writer])
+        ]
+        for writer in changed:
+            # What it made is not made of what it is made of now.
+            mark.parts.pop(writer, None)
+            mark.made.pop(writer, None)
+            mark.behind.pop(writer, None)
+        for writer, part in mark.parts.items():
+            mark.parts[writer] = {
+                source: reached for source, reached in part.items() if source in lineage.through[writer]
+            }
+    promises = state.promises
+    state.promises = {}
+    for promise in _promised(state.plan):
+        known = promises.get(promise) or PromiseState(
+            *promise, period=event.wall if promise[1] == "completion" else None
+        )
+        state.promises[promise] = known
+        _take_terms(state, before if promise in old.promises.get(promise[0], ()) else None, promise, known)
+    for mark in state.marks.values():
+        _reckon(state, mark)
+
+
+def _promised(plan: Plan) -> list[Promised]:
+    return sorted({each for promises in plan.lineage.lookers.values() for each in promises})
+
+
+def _take_terms(state: State, before: Plan | None, promise: Promised, known: PromiseState) -> None:
+    """Leave out of a promise what it does not look at any more; counts go to the buckets of its new window."""
+    sources = state.plan.lineage.sources[promise[0]]
+    for waiting in known.open.values():
+        for each in waiting:
+            each.marks = {source: mark for source, mark in each.marks.items() if source in sources}
+    known.open = {
+        source: left
+        for source, waiting in known.open.items()
+        if (left := [each for each in waiting if each.marks])
+    }
+    known.late = {source: mark for source, mark in known.late.items() if source in sources}
+    if before is not None and known.counts:
+        was, over = terms(before, promise).over, terms(state.plan, promise).over
+        counts, known.counts = known.counts, {}
+        for number, (kept, missed, late_s) in counts.items():
+            place = bucket(over, bucket_start(was, number))
+            here = known.counts.get(place, (0, 0, 0.0))
+            known.counts[place] = (here[0] + kept, here[1] + missed, here[2] + late_s)
+    if not known.late and known.breached is not None:
+        note_caught_up(state, known, state.at)
+
+
+def turn_back(state: State, wall: datetime) -> None:
+    """The wall clock was set back by more than a day: cut-offs come again, as ticks do."""
+    for (asset, kind), promise in state.promises.items():
+        if kind == "completion" and promise.period is not None and promise.period - wall > timedelta(days=1):
+            promise.period = wall
+            expect_cutoff(state, asset)
+
+
+def rebuild_promises(state: State) -> None:
+    """Make the indexes of promises anew from what is stored."""
+    if not state.plan.lineage:
+        return
+    for backlog in state.backlogs.values():
+        for item in backlog.items:
+            note_item(state, item)
+    for run in state.runs.values():
+        for item in run.items.values():
+            note_item(state, item)
+    for item in state.dead.values():
+        note_item(state, item)
+    for asset, kind in state.promises:
+        if kind == "completion":
+            expect_cutoff(state, asset)
+
+
+def expect_dues(state: State) -> None:
+    """Ask to be woken for every open obligation."""
+    for promise in state.promises.values():
+        for source, waiting in promise.open.items():
+            for obligation in waiting:
+                expect_due(state, promise, source, obligation)

@@ -1,0 +1,155 @@
+"""Questions about promises: how fresh an asset is, what it owes, and what it kept. Pure; nothing is changed.
+
+A *mark* counts the changes of a source; `0` is nothing. Of the world it is the moment of a sample, in
+milliseconds since 1970. See `docs/explain/freshness.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from counterpoint.kernel.state import BEGINNING, PromiseState, Run, State
+from counterpoint.model.lineage import Promised, world
+from counterpoint.model.plan import Plan
+from counterpoint.model.promise import Calendar, Completion, Freshness
+from counterpoint.model.workdays import elapsed
+
+#: A window has so many buckets of counts, but none is shorter than the least.
+BUCKETS = 168
+SHORTEST_BUCKET = timedelta(minutes=1)
+
+
+def terms(plan: Plan, promise: Promised) -> Freshness | Completion:
+    """What was promised."""
+    asset, kind = promise
+    found = plan.assets[asset].freshness if kind == "freshness" else plan.assets[asset].completion
+    assert found is not None, "State has promises of the plan in force only"
+    return found
+
+
+def calendar_of(plan: Plan, promise: Promised) -> Calendar | None:
+    """The calendar of a promise; None is always."""
+    return plan.calendars.get(terms(plan, promise).calendar)
+
+
+def bucket_width(over: timedelta) -> timedelta:
+    """How long one bucket of `PromiseState.counts` is."""
+    return max(SHORTEST_BUCKET, over / BUCKETS)
+
+
+def bucket(over: timedelta, moment: datetime) -> int:
+    """The number of the bucket that a moment is counted in."""
+    return (moment - BEGINNING) // bucket_width(over)
+
+
+def bucket_start(over: timedelta, number: int) -> datetime:
+    """When a bucket begins."""
+    return BEGINNING + number * bucket_width(over)
+
+
+def newest(state: State, source: str) -> int:
+    """The newest change of a source; 0 where it was never heard of."""
+    found = state.sources.get(source)
+    return found.mark if found is not None else 0
+
+
+def mark_of(state: State, asset: str, source: str) -> int:
+    """Up to where an asset has the changes of a source."""
+    return mark_of_subject(state, f"asset:{asset}", source)
+
+
+def mark_of_subject(state: State, subject: str, source: str) -> int:
+    """Up to where an asset or a type of event (`asset:NAME`, `event:TYPE`) has the changes of a source."""
+    if subject == source:
+        return newest(state, source)
+    known = state.marks.get(subject.partition(":")[2])
+    return known.reflects.get(source, 0) if known is not None else 0
+
+
+def is_reached(state: State, asset: str, marks: Mapping[str, int]) -> bool:
+    """Whether an asset has all that an obligation asks for."""
+    return all(mark_of(state, asset, source) >= mark for source, mark in marks.items())
+
+
+def freshness(state: State, asset: str, source: str, at: datetime) -> timedelta | None:
+    """How old the oldest change is that an asset does not reflect; 0 where it reflects all, None if unknown.
+
+    In maintenance age stands still. The world counts as changed since it was sampled.
+    """
+    known = state.sources.get(source)
+    if known is None or not known.mark:
+        return None
+    mark = mark_of(state, asset, source)
+    if source.startswith("world:") and mark:
+        since = BEGINNING + timedelta(milliseconds=mark)
+    else:
+        missing = [happened for change, happened in known.happened.items() if change > mark]
+        if not missing:
+            return timedelta(0)
+        since = min(missing)
+    promise = state.plan.assets[asset].freshness if asset in state.plan.assets else None
+    calendar = state.plan.calendars.get(promise.calendar) if promise is not None else None
+    return elapsed(calendar, since, at)
+
+
+def counted(state: State, promise: PromiseState, at: datetime) -> dict[int, tuple[int, int, float]]:
+    """Counts of a promise by bucket at a moment, with the seconds of the incident that is going on."""
+    found = dict(promise.counts)
+    if promise.breached is not None:
+        add_late(state.plan, (promise.asset, promise.promise), found, promise.breached, at)
+    return found
+
+
+def add_late(
+    plan: Plan, promise: Promised, counts: dict[int, tuple[int, int, float]], start: datetime, end: datetime
+) -> None:
+    """Add a time in which a promise was late to its counts, maintenance left out, as far as the window reaches."""
+    over, calendar = terms(plan, promise).over, calendar_of(plan, promise)
+    first = bucket(over, max(start, end - over))
+    for number in range(first, bucket(over, end) + 1):
+        begin, stop = bucket_start(over, number), bucket_start(over, number + 1)
+        seconds = elapsed(calendar, max(start, begin), min(end, stop)).total_seconds()
+        if seconds:
+            kept, missed, late_s = counts.get(number, (0, 0, 0.0))
+            counts[number] = (kept, missed, late_s + seconds)
+
+
+def share(state: State, promise: PromiseState, at: datetime) -> tuple[int, int, float | None]:
+    """Obligations kept and missed in the window up to a moment, and the share held; None is no data.
+
+    The share is of obligations, or, for `share: time`, of the time since the first of them was made in which
+    nothing was late.
+    """
+    key: Promised = (promise.asset, promise.promise)
+    made, over = terms(state.plan, key), terms(state.plan, key).over
+    counts = counted(state, promise, at)
+    oldest = bucket(over, at - over)
+    window = [each for number, each in counts.items() if number > oldest]
+    kept, missed = sum(each[0] for each in window), sum(each[1] for each in window)
+    if isinstance(made, Freshness) and made.share == "time":
+        if promise.since is None:
+            return kept, missed, None
+        observed = elapsed(calendar_of(state.plan, key), max(promise.since, at - over), at).total_seconds()
+        late = min(observed, sum(each[2] for each in window))
+        return kept, missed, 1 - late / observed if observed > 0 else None
+    return kept, missed, kept / (kept + missed) if kept + missed else None
+
+
+def samples(state: State, run: Run) -> bool:
+    """Whether a run's sample is one of the whole source, as it is at the run's start.
+
+    A run for a slice (a partition, a key) counts where its own clock, or the need for a sample, caused it; a
+    backfill never does.
+    """
+    if run.lane == "backfill":
+        return False
+    caused = (item.floor or item.subject == world(run.pipeline) for item in run.items.values())
+    return not is_sliced(state, run.pipeline) or any(caused)
+
+
+def is_sliced(state: State, pipeline: str) -> bool:
+    """Whether each run of a pipeline makes a slice only of what it writes."""
+    declared = state.plan.pipelines[pipeline]
+    batch = declared.trigger.batch if declared.trigger else None
+    return declared.partition is not None or declared.elastic is not None or (batch is not None and bool(batch.by))

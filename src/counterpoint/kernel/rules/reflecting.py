@@ -1,0 +1,183 @@
+"""Watermarks: up to where a version has every change of each source that a promise looks at.
+
+Of each input a pipeline has all but what is outstanding. An input that starts it: everything below the lowest
+item that is pending, taken by another run, or a dead letter. One that it only reads: what the version it was
+pinned with has. The least of all inputs that lead to a source is what a version may claim, so a delta, one
+key, an old partition or a backfill never claims more than was there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+
+from counterpoint.kernel.decisions import Pin, RaiseMark, Reason
+from counterpoint.kernel.events import AnyEvent, Change
+from counterpoint.kernel.obligations import is_sliced, mark_of, mark_of_subject, newest, samples
+from counterpoint.kernel.state import AssetState, Mark, Run, State, in_ms
+from counterpoint.model.lineage import Input, inputs_of, world
+from counterpoint.model.pipeline import Pipeline
+
+
+def inherit(state: State, event: AnyEvent) -> Iterator[RaiseMark]:
+    """Let versions inherit what is known of their inputs since, where no run is needed for it."""
+    while state.touched.readers:
+        names, state.touched.readers = state.touched.readers, {}
+        for name in names:
+            for asset in state.plan.lineage.written.get(name, ()):
+                mark = state.marks.get(asset)
+                if mark is None or name not in mark.parts or name in mark.behind:
+                    continue
+                before = mark.parts[name]
+                raised = {source: mark for source, mark in _inherited(state, name, mark).items() if mark}
+                if any(reached > before.get(source, 0) for source, reached in raised.items()):
+                    reflects = {source: max(reached, before.get(source, 0)) for source, reached in raised.items()}
+                    yield RaiseMark(
+                        at=state.at,
+                        reason=Reason("inherited"),
+                        asset=asset,
+                        reflects=before | reflects,
+                        writer=name,
+                    )
+
+
+def _inherited(state: State, pipeline: str, mark: Mark) -> dict[str, int]:
+    """What a writer's version of an asset has as long as no run is needed: nothing of the world, for instance."""
+    before, made = mark.parts[pipeline], mark.made.get(pipeline, {})
+    found: dict[str, int] = {}
+    for given in state.plan.lineage.inputs[pipeline]:
+        is_level = given.subscribed or made.get(given.asset) == edition(state, given.asset)
+        for source in given.sources:
+            has = _dealt_with(state, pipeline, given, source, ()) if is_level else before.get(source, 0)
+            found[source] = min(has, found.get(source, has))
+    return found
+
+
+def claims(
+    state: State,
+    run: Run,
+    asset: str,
+    pins: Sequence[Pin],
+    *,
+    task: str,
+    over: AssetState | None = None,
+) -> dict[str, int]:
+    """What the version that a run publishes or confirms now has of each source; nothing where no promise looks.
+
+    Args:
+        task: whose own write it is; "" for a write of the pipeline.
+        over: the version that it replaces; None where it is only confirmed.
+    """
+    lineage = state.plan.lineage
+    if asset not in lineage.written.get(run.pipeline, ()):
+        return {}
+    known = state.marks.get(asset)
+    before = known.parts.get(run.pipeline, {}) if known is not None else {}
+    declared = state.pipeline_of(run)
+    if run.digest != state.digest and inputs_of(declared) != inputs_of(state.plan.pipelines[run.pipeline]):
+        # What it is made of is not what the plan in force says.
+        return dict(before)
+    overtakes = run.overtaken or (over is not None and over.is_made_of_newer(pins))
+    own: Container[int] = () if overtakes or _is_written_again(run, declared, asset, task) else run.items
+    pinned = {pin.asset: pin for pin in pins}
+    found: dict[str, int] = {}
+    if run.pipeline in lineage.worlds:
+        source = world(run.pipeline)
+        found[source] = _sampled(state, run, own) if samples(state, run) else before.get(source, 0)
+    for given in lineage.inputs[run.pipeline]:
+        pin = pinned.get(given.asset)
+        for source in given.sources:
+            if pin is not None and pin.edition < 0:
+                has = before.get(source, 0)
+            elif given.subscribed:
+                has = _dealt_with(state, run.pipeline, given, source, own)
+            else:
+                has = _read(state, run, pin, source, before.get(source, 0))
+            found[source] = min(has, found.get(source, has))
+    return {
+        source: least
+        for source in lineage.through[run.pipeline]
+        if (least := min(found[source], run.skipped.get(source, found[source])))
+    }
+
+
+def _is_written_again(run: Run, pipeline: Pipeline, asset: str, task: str) -> bool:
+    """Whether a write of a task is one of several that the run makes of an asset, and others are to come."""
+    if not task:
+        return False
+    others = (name for name, each in pipeline.tasks.items() if name != task and asset in each.writes)
+    return asset in pipeline.writes or any(not run.tasks[name].published for name in others)
+
+
+def _dealt_with(state: State, pipeline: str, given: Input, source: str, own: Container[int]) -> int:
+    """Up to where a pipeline has dealt with an input that starts it."""
+    reached = mark_of_subject(state, given.subject, source)
+    waiting = state.outstanding.get((pipeline, given.subject))
+    lowest = waiting.lowest(source, own) if waiting is not None else None
+    return reached if lowest is None else min(lowest, reached)
+
+
+def _read(state: State, run: Run, pin: Pin | None, source: str, before: int) -> int:
+    """Up to where an input that a run only reads had a source; of a slice nothing is known but what was before."""
+    if pin is None or run.lane == "backfill" or is_sliced(state, run.pipeline):
+        return before
+    if pin.edition == edition(state, pin.asset):
+        # It may have been confirmed since.
+        return mark_of(state, pin.asset, source)
+    return pin.reflects.get(source, 0)
+
+
+def _sampled(state: State, run: Run, own: Container[int]) -> int:
+    """Up to where a run has the world: as of its start, or before the oldest tick whose slice is still to come."""
+    source = world(run.pipeline)
+    reached = in_ms(run.admitted) if run.admitted is not None else 0
+    if is_sliced(state, run.pipeline):
+        for subject in state.plan.subjects(run.pipeline):
+            waiting = state.outstanding.get((run.pipeline, subject))
+            lowest = waiting.lowest(source, own) if waiting is not None else None
+            reached = reached if lowest is None else min(lowest, reached)
+    return reached
+
+
+def edition(state: State, asset: str) -> int:
+    """How often an asset was published since a promise looks at it."""
+    if state.plan.lineage.is_source(asset):
+        return newest(state, f"asset:{asset}")
+    known = state.marks.get(asset)
+    return known.edition if known is not None else 0
+
+
+def as_pinned(state: State, pipeline: str, asset: str) -> tuple[dict[str, int], int]:
+    """What an asset that a pipeline only reads reflects now, and its edition; nothing where no promise looks."""
+    for given in state.plan.lineage.inputs.get(pipeline, ()):
+        if given.asset == asset and not given.subscribed:
+            reflects = {source: mark for source in given.sources if (mark := mark_of(state, asset, source))}
+            return reflects, edition(state, asset)
+    return {}, 0
+
+
+def floor_at(
+    state: State, pipeline: str, change: Change, *, is_replay: bool, origin: int | None
+) -> dict[str, int]:
+    """Up to where a subscriber has each source while it has not dealt with a change that comes now.
+
+    Args:
+        is_replay: the change came before; of a dead letter (`origin`) its floor still holds.
+    """
+    lineage = state.plan.lineage
+    if pipeline not in lineage.inputs:
+        return {}
+    if origin is not None and origin in state.dead:
+        return state.dead[origin].floor
+    if pipeline in lineage.worlds:
+        is_slice = change.subject.startswith("tick:") and is_sliced(state, pipeline)
+        return {world(pipeline): in_ms(change.time) - 1} if is_slice and not is_replay else {}
+    given = next((each for each in lineage.inputs[pipeline] if each.subject == change.subject), None)
+    if given is None:
+        return {}
+    if is_replay:
+        return {source: mark_of_subject(state, given.subject, source) for source in given.sources}
+    if change.subject in given.sources:
+        return {change.subject: newest(state, change.subject) - 1}
+    known = state.marks.get(given.asset)
+    before = state.touched.before.get(given.asset, known.reflects if known is not None else {})
+    return {source: before.get(source, 0) for source in given.sources}
