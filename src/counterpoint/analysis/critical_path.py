@@ -7,7 +7,7 @@ may not: a clock is slow for changes just after a tick, a window for the first c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from graphlib import TopologicalSorter
@@ -17,7 +17,7 @@ from typing import Literal
 from msgspec import Struct
 
 from counterpoint.model.calendar import next_tick, ticks_between
-from counterpoint.model.lineage import Input, world
+from counterpoint.model.lineage import Input, Promised, world
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Calendar, Completion, Freshness, PromiseKind
@@ -52,21 +52,17 @@ class Step(Struct, frozen=True):
 
 
 class Way(Struct, frozen=True):
-    """A way from a source to an asset."""
+    """A way from a source to an asset.
+
+    Attributes:
+        takes: what a change needs on it: work, windows that nothing closes earlier, and, where clocks are
+            counted, the distance of their ticks.
+    """
 
     source: str
     steps: tuple[Step, ...]
     asset: str
-
-    @property
-    def takes(self) -> timedelta:
-        """The least that a change needs on it: work, and windows that nothing closes earlier."""
-        return sum((step.takes + (step.window if step.is_sure else _NOTHING) for step in self.steps), _NOTHING)
-
-    @property
-    def worst(self) -> timedelta:
-        """What a change needs that comes just after every clock ticked."""
-        return self.takes + sum((step.ticks_apart for step in self.steps), _NOTHING)
+    takes: timedelta
 
     def __str__(self) -> str:
         parts = [_shown_source(self.source)]
@@ -83,11 +79,13 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     Attributes:
         is_certain: the promise cannot hold; else it may not.
+        pipeline: the one to change, whatever promise it is; "" for the promise itself.
     """
 
     code: str
     message: str
     is_certain: bool = False
+    pipeline: str = ""
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
@@ -122,6 +120,7 @@ def outlooks(plan: Plan) -> list[Outlook]:
     Tasks must have no cycle; time grows with pipelines and inputs above promises, once for each calendar.
     """
     ways: dict[tuple[str, bool], _Ways] = {}
+    above = _Above(plan)
     found = []
     for name, asset in plan.assets.items():
         promises: list[tuple[PromiseKind, Freshness | Completion | None]] = [
@@ -136,29 +135,32 @@ def outlooks(plan: Plan) -> list[Outlook]:
                 ways.setdefault((promise.calendar, with_clocks), _Ways(plan, calendar, with_clocks=with_clocks))
                 for with_clocks in (False, True)
             )
-            found.append(_outlook(plan, name, kind, promise, surely, at_worst))
+            found.append(_outlook(plan, (name, kind), promise, surely, at_worst, above))
     return found
 
 
 def _outlook(
-    plan: Plan, asset: str, kind: PromiseKind, promise: Freshness | Completion, surely: _Ways, at_worst: _Ways
+    plan: Plan,
+    promised: Promised,
+    promise: Freshness | Completion,
+    surely: _Ways,
+    at_worst: _Ways,
+    above: _Above,
 ) -> Outlook:
+    asset, kind = promised
     sources = plan.lineage.tracked(asset)
     if asset not in plan.lineage.writers:
         return Outlook(asset=asset, kind=kind, sources=sources, way=None, unknown=(), findings=())
-    way, above = surely.to(asset), _above(plan, asset)
-    unknown = tuple(
-        name for name in above if any(task.takes is None for task in plan.pipelines[name].tasks.values())
-    )
-    findings = [*_unknown(unknown), *_unheard(plan, above)]
+    way, unknown = surely.to(asset), above.unknown(asset)
+    findings = [*_unknown(unknown), *_unheard(plan, above.deaf(asset))]
     if isinstance(promise, Freshness):
-        findings += _of_freshness(promise, way, at_worst.to(asset))
+        findings += _of_freshness(promise, way, at_worst)
     else:
-        findings += _of_completion(plan, promise, way, above)
+        findings += _of_completion(plan, promise, way, above.clocked(asset))
     return Outlook(asset=asset, kind=kind, sources=sources, way=way, unknown=unknown, findings=tuple(findings))
 
 
-def _of_freshness(promise: Freshness, way: Way, worst: Way) -> Iterator[Finding]:
+def _of_freshness(promise: Freshness, way: Way, at_worst: _Ways) -> Iterator[Finding]:
     within = promise.within
     if way.takes > within:
         yield Finding(
@@ -170,13 +172,14 @@ def _of_freshness(promise: Freshness, way: Way, worst: Way) -> Iterator[Finding]
             is_certain=True,
         )
         return
-    if worst.worst > within:
+    if at_worst.length(way.asset) > within:
+        worst = at_worst.to(way.asset)
         clock = max(worst.steps, key=lambda step: step.ticks_apart)
         yield Finding(
             code="slow-clock",
             message=(
                 f"the clock of {clock.pipeline!r} ticks up to {_shown(clock.ticks_apart)} apart: with the way "
-                f"after it a change can need {_shown(worst.worst)}, and {_shown(within)} are promised; "
+                f"after it a change can need {_shown(worst.takes)}, and {_shown(within)} are promised; "
                 "write `trigger: auto`, let it tick more often, or promise more"
             ),
         )
@@ -191,7 +194,7 @@ def _of_freshness(promise: Freshness, way: Way, worst: Way) -> Iterator[Finding]
             )
 
 
-def _of_completion(plan: Plan, promise: Completion, way: Way, above: tuple[str, ...]) -> Iterator[Finding]:
+def _of_completion(plan: Plan, promise: Completion, way: Way, clocked: tuple[str, ...]) -> Iterator[Finding]:
     cutoff, due = next_cutoff(promise, None, _SAMPLED_FROM)
     if way.takes > due - cutoff:
         yield Finding(
@@ -218,7 +221,7 @@ def _of_completion(plan: Plan, promise: Completion, way: Way, above: tuple[str, 
                 "promise a time at which something can be asked for"
             ),
         )
-    for name in above:
+    for name in clocked:
         for clocks in _limits(plan.pipelines[name]):
             missed = [cutoff for cutoff, due in days if not _ticks_within(clocks, cutoff, due)]
             if len(missed) > (1 - promise.target) * len(days):
@@ -244,25 +247,91 @@ def _unknown(pipelines: tuple[str, ...]) -> Iterator[Finding]:
         )
 
 
-def _unheard(plan: Plan, above: tuple[str, ...]) -> Iterator[Finding]:
-    """Inputs whose changes start nothing, though the promise counts them."""
-    for name in above:
-        trigger = plan.pipelines[name].trigger
-        if trigger is None:
+def _unheard(plan: Plan, deaf: tuple[str, ...]) -> Iterator[Finding]:
+    """What the promise counts and nothing starts."""
+    for name in deaf:
+        if plan.pipelines[name].trigger is None:
             yield Finding(
                 code="nothing-starts",
-                message=f"{name!r} is started by hand only; give it a trigger, such as `trigger: auto`",
+                message=(
+                    f"{name!r} is started by hand only, and a promise counts what it writes; "
+                    "give it a trigger, such as `trigger: auto`"
+                ),
+                pipeline=name,
             )
-        elif not any(isinstance(source, Cron | Every | OnState | OnCheckpoint) for source in trigger.sources):
-            for each in plan.lineage.inputs[name]:
-                if not each.subscribed:
-                    yield Finding(
-                        code="nothing-starts",
-                        message=(
-                            f"changes of {each.asset!r} do not start {name!r}, which reads it, and the promise "
-                            "counts them; write `trigger: auto`, or let it listen to that asset as well"
-                        ),
-                    )
+            continue
+        for asset in _not_heard(plan, name):
+            yield Finding(
+                code="nothing-starts",
+                message=(
+                    f"changes of {asset!r} do not start {name!r}, which reads it, and the promise counts them; "
+                    "write `trigger: auto`, or let it listen to that asset as well"
+                ),
+                pipeline=name,
+            )
+
+
+def _not_heard(plan: Plan, name: str) -> list[str]:
+    """Inputs of a pipeline whose changes do not start it, though a clock or another pipeline may."""
+    trigger = plan.pipelines[name].trigger
+    sources = trigger.sources if trigger else ()
+    if any(isinstance(source, Cron | Every | OnState | OnCheckpoint) for source in sources):
+        return []
+    return [each.asset for each in plan.lineage.inputs[name] if not each.subscribed]
+
+
+class _Above:
+    """Which pipelines of some sorts lie on the ways to an asset, as bits: to join two sets is one operation."""
+
+    def __init__(self, plan: Plan) -> None:
+        lineage = plan.lineage
+        self._names = list(lineage.inputs)
+        numbers = {name: number for number, name in enumerate(self._names)}
+        self._sets: dict[str, tuple[int, int, int]] = {}
+        for name in _order(plan):
+            pipeline = plan.pipelines[name]
+            is_unknown = any(task.takes is None for task in pipeline.tasks.values())
+            is_deaf = pipeline.trigger is None or bool(_not_heard(plan, name))
+            flags = (is_unknown, is_deaf, bool(_limits(pipeline)))
+            sets = [int(flag) << numbers[name] for flag in flags]
+            for each in lineage.inputs[name]:
+                sets = [own | other for own, other in zip(sets, self._of(each.asset), strict=True)]
+            for asset in lineage.written[name]:
+                unknown, deaf, clocked = (a | b for a, b in zip(sets, self._of(asset), strict=True))
+                self._sets[asset] = (unknown, deaf, clocked)
+
+    def unknown(self, asset: str) -> tuple[str, ...]:
+        """Those whose durations the score does not tell."""
+        return self._members(self._of(asset)[0])
+
+    def deaf(self, asset: str) -> tuple[str, ...]:
+        """Those that some of what they read does not start."""
+        return self._members(self._of(asset)[1])
+
+    def clocked(self, asset: str) -> tuple[str, ...]:
+        """Those that wait for a clock."""
+        return self._members(self._of(asset)[2])
+
+    def _of(self, asset: str) -> tuple[int, int, int]:
+        return self._sets.get(asset, (0, 0, 0))
+
+    def _members(self, bits: int) -> tuple[str, ...]:
+        found = []
+        while bits:
+            lowest = bits & -bits
+            found.append(self._names[lowest.bit_length() - 1])
+            bits ^= lowest
+        return tuple(found)
+
+
+def _order(plan: Plan) -> Iterable[str]:
+    """The pipelines above promises, each after those it is made of."""
+    lineage = plan.lineage
+    graph = {
+        name: [writer for each in inputs for writer in lineage.writers.get(each.asset, ())]
+        for name, inputs in lineage.inputs.items()
+    }
+    return TopologicalSorter(graph).static_order()
 
 
 class _Reach(Struct):
@@ -287,17 +356,18 @@ class _Ways:
             reach = self._reached[subject]
             steps.append(reach.step)
             subject = reach.before
-        return Way(subject, tuple(reversed(steps)), asset)
+        return Way(subject, tuple(reversed(steps)), asset, self.length(asset))
+
+    def length(self, asset: str) -> timedelta:
+        """How long the longest way to an asset is."""
+        reach = self._reached.get(f"asset:{asset}")
+        return reach.length if reach else _NOTHING
 
     @cached_property
     def _reached(self) -> dict[str, _Reach]:
         lineage = self._plan.lineage
-        graph = {
-            name: [writer for each in inputs for writer in lineage.writers.get(each.asset, ())]
-            for name, inputs in lineage.inputs.items()
-        }
         reached: dict[str, _Reach] = {}
-        for name in TopologicalSorter(graph).static_order():
+        for name in _order(self._plan):
             pipeline = self._plan.pipelines[name]
             begins = [self._begin(pipeline, each, reached) for each in lineage.inputs[name]]
             if not begins:
@@ -332,19 +402,6 @@ class _Ways:
 
     def _apart(self, groups: list[tuple[Clock, ...]]) -> timedelta:
         return max((_apart(clocks, self._calendar) for clocks in groups), default=_NOTHING)
-
-
-def _above(plan: Plan, asset: str) -> tuple[str, ...]:
-    """The pipelines on all ways to an asset, in the order of the plan."""
-    lineage = plan.lineage
-    found: set[str] = set()
-    waiting = [asset]
-    while waiting:
-        for name in lineage.writers.get(waiting.pop(), ()):
-            if name not in found:
-                found.add(name)
-                waiting += [each.asset for each in lineage.inputs[name] if each.asset]
-    return tuple(name for name in lineage.inputs if name in found)
 
 
 def _ends(pipeline: Pipeline) -> dict[str, timedelta]:

@@ -54,6 +54,9 @@ def check_promises(plan: Plan, declared: Declared, reading: Reading) -> None:
             )
             reading.add(place, message, "promise-on-source")
         for finding in outlook.findings:
+            if finding.pipeline:
+                reading.warn(declared["pipelines"][finding.pipeline], finding.message, finding.code)
+                continue
             message = f"`{outlook.kind}` of {outlook.asset!r}: {finding.message}"
             (reading.add if finding.is_certain else reading.warn)(place, message, finding.code)
     for name, pipeline in plan.pipelines.items():

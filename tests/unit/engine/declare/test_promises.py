@@ -246,13 +246,14 @@ def test_durations_that_nobody_knows_are_told(warned: Callable[[str], list[str]]
 
 
 def test_changes_that_start_nothing_are_told(warned: Callable[[str], list[str]]) -> None:
-    text = "assets: {raw: {}, dims: {}, mart: {freshness: 1h}}\npipelines:\n"
+    text = "assets: {raw: {}, dims: {}, mart: {freshness: 1h, completion: 07:00}}\npipelines:\n"
     by_asset = text + "  p: {trigger: {asset: raw}, reads: [raw, dims], writes: [mart], takes: 1m, run: x}\n"
     by_hand = text + "  p: {reads: [raw, dims], writes: [mart], takes: 1m, run: x}\n"
 
     [dims] = warned(by_asset)
     [hand] = warned(by_hand)
 
+    assert dims.startswith("3: ")
     assert "changes of 'dims' do not start 'p', which reads it, and the promise counts them" in dims
     assert "'p' is started by hand only" in hand
 

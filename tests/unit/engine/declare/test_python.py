@@ -95,6 +95,49 @@ def test_both_fronts_build_the_same_plan(
     assert plan.pipelines["ingest"].where == f"{tmp_path}/film.py:21"
 
 
+PROMISES = """\
+from datetime import date, time, timedelta
+from counterpoint import Score
+
+score = Score("shop")
+work = score.calendar("work", days="mon-fri", except_=[date(2026, 12, 25)], maintenance=["01:00-01:30"])
+score.team("data", 2)
+raw = score.asset("raw", arrives=timedelta(minutes=10))
+mart = score.asset("mart", freshness={"within": timedelta(minutes=30), "target": 0.99, "calendar": work},
+                   completion={"by": time(7)})
+api = score.pool("api", 4, target="70%", rate="60/1m")
+
+
+@score.pipeline(trigger="auto", reads=[raw], writes=[mart], pools={api: 1}, preempt=True,
+                takes=timedelta(minutes=5))
+def build(run): ...
+"""
+SAME_PROMISES_IN_YAML = """
+score: shop
+calendars: {work: {days: mon-fri, except: [2026-12-25], maintenance: ["01:00-01:30"]}}
+teams: {data: 2}
+assets:
+  raw: {arrives: 10m}
+  mart: {freshness: {within: 30m, target: 99%, calendar: work}, completion: 07:00}
+pools: {api: {slots: 4, target: 0.7, rate: 60/m}}
+pipelines:
+  build:
+    trigger: auto
+    reads: [raw]
+    writes: [mart]
+    pools: {api: 1}
+    takes: 5m
+    preempt: true
+    tasks: {run: {python: "film:build"}}
+"""
+
+
+def test_both_fronts_promise_the_same(
+    python: Callable[[str], Plan], tools: Mapping[str, Any], tmp_path: Path
+) -> None:
+    assert python(PROMISES).digest == declare_text(SAME_PROMISES_IN_YAML, folder=tmp_path, tools=tools).digest
+
+
 def test_mistakes_stand_at_the_call_that_declared(python: Callable[[str], Plan], tmp_path: Path) -> None:
     text = (
         "from counterpoint import Score\nscore = Score('s')\nscore.pool('gpu', 0)\nscore.asset('a', freshnes=1)\n"

@@ -77,6 +77,59 @@ def test_mistakes_in_json_are_a_list(typed: Any, in_a_folder: Path) -> None:
     assert [mistake["where"] for mistake in found["mistakes"]] == ["score.yaml:4", "score.yaml:6"]
 
 
+PROMISES = """\
+score: shop
+assets: {raw: {}, mart: {freshness: 1h, completion: "07:00"}}
+pipelines:
+  load: {trigger: {every: 2h}, writes: [raw], takes: 5m, run: "true"}
+  mart: {trigger: auto, reads: [raw], writes: [mart], run: "true"}
+"""
+
+
+def test_promises_are_shown_with_their_ways_and_what_is_doubtful(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text(PROMISES)
+
+    done = typed("check")
+
+    assert done.code == 0
+    assert done.out.splitlines()[2:] == [
+        "load  every 2h",
+        "└─ mart  as promises ask, from raw",
+        "",
+        "asset  promise                 sources     verdict   longest way",
+        "mart   within 1h, 99% over 7d  world load  doubtful  the world -> load 5m -> mart ? -> mart",
+        "mart   by 07:00, 95% over 28d  world load  unknown   the world -> load 5m -> mart ? -> mart",
+    ]
+    assert [line.rpartition("[")[2] for line in done.err.splitlines()] == [
+        "unknown-duration]",
+        "slow-clock]",
+        "unknown-duration]",
+    ]
+    assert done.err.startswith("score.yaml:2: warning: `freshness` of 'mart': whether the promise can hold")
+
+
+def test_promises_and_warnings_in_json(typed: Any, in_a_folder: Path) -> None:
+    (in_a_folder / "score.yaml").write_text(PROMISES)
+
+    found = json.loads(typed("check", "--json").out)
+
+    assert found["ok"] is True
+    assert found["promises"][0] == {
+        "asset": "mart",
+        "kind": "freshness",
+        "sources": ["world:load"],
+        "path": ["load", "mart"],
+        "path_s": 300.0,
+        "unknown": ["mart"],
+        "verdict": "doubtful",
+    }
+    assert [(each["where"], each["code"]) for each in found["warnings"]] == [
+        ("score.yaml:2", "unknown-duration"),
+        ("score.yaml:2", "slow-clock"),
+        ("score.yaml:2", "unknown-duration"),
+    ]
+
+
 @pytest.mark.parametrize("verb", ["check", "apply", "up"])
 def test_without_a_score_the_next_step_is_said(typed: Any, verb: str) -> None:
     done = typed(verb)
