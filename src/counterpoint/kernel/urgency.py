@@ -17,18 +17,19 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest
 from counterpoint.kernel.state import Backlog, Lane, Obligation, PromiseState, Run, State
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.pipeline import Pipeline, Task
+from counterpoint.model.promise import Completion
 from counterpoint.model.trigger import Cron, Every
+from counterpoint.model.workdays import counts, next_cutoff
 
 #: What a task of unknown duration counts for on a path: then the number of tasks decides.
 NOMINAL_S = 1.0
 #: So many ticks of a clock are looked at for the longest distance between two of them.
 TICKS_LOOKED_AT = 10
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Need(Struct, frozen=True, gc=False):
@@ -38,6 +39,7 @@ class Need(Struct, frozen=True, gc=False):
         source: the source of which it must have more.
         due: None for one that was missed and is not reached yet: the sooner the better.
         servable: all that the pipeline is made of has what is asked for.
+        brings: it has more than the pipeline: a run now would bring something of the source.
         tail_s: seconds from the pipeline's start until the promised asset has it; None is unknown.
     """
 
@@ -45,6 +47,7 @@ class Need(Struct, frozen=True, gc=False):
     source: str
     due: datetime | None
     servable: bool
+    brings: bool
     tail_s: float | None
 
 
@@ -258,35 +261,40 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         only: leave out sources of which there is no floor: those items have nothing to do with them.
     """
     lineage = state.plan.lineage
-    sources = sorted(floors) if only else lineage.through.get(pipeline, ())
-    for asset, kind in lineage.below.get(pipeline, ()) if sources else ():
-        promise = state.promises.get((asset, kind))
-        for source in sources if promise is not None else ():
-            has = max(own_mark(state, pipeline, asset, source), floors.get(source, 0))
-            assert promise is not None
+    if not (below := lineage.below.get(pipeline, ())):
+        return
+    sources = sorted(floors) if only else lineage.through[pipeline]
+    parts = {source: max(part_of(state, pipeline, source), floors.get(source, 0)) for source in sources}
+    for key in below:
+        promise = state.promises.get(key)
+        if promise is None or not (promise.open or promise.late):
+            continue
+        for source, has in parts.items():
+            brings = is_servable(state, pipeline, source, has + 1)
             first = _first_open(promise, source, has)
             if first is not None:
-                mark, due = first.marks[source], first.due
-                seconds = tail(state, pipeline, asset, due)
-                yield Need(asset, source, due, is_servable(state, pipeline, source, mark), seconds)
+                asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
+                servable = all(is_servable(state, pipeline, *each) for each in asked)
+                seconds = tail(state, pipeline, key[0], first.due)
+                yield Need(key[0], source, first.due, servable, brings, seconds)
             if promise.late.get(source, 0) > has:
                 servable = is_servable(state, pipeline, source, promise.late[source])
-                yield Need(asset, source, None, servable, tail(state, pipeline, asset, state.at))
+                yield Need(key[0], source, None, servable, brings, tail(state, pipeline, key[0], state.at))
 
 
-def own_mark(state: State, pipeline: str, asset: str, source: str) -> int:
-    """Up to where what a pipeline wrote, on its way to a promised asset, has the changes of a source."""
-    ways = state.reckoned.ways.get((pipeline, asset))
-    if ways is None:
-        lineage = state.plan.lineage
-        ways = tuple(
-            written
-            for written in lineage.written[pipeline]
-            if any(promised == asset for promised, _ in lineage.promises[written])
-        )
-        state.reckoned.ways[pipeline, asset] = ways
-    parts = (state.marks[written].parts if written in state.marks else {} for written in ways)
-    return min((each.get(pipeline, {}).get(source, 0) for each in parts), default=0)
+def part_of(state: State, pipeline: str, source: str) -> int:
+    """Up to where all that a pipeline writes, as far as a promise looks at it, has the changes of a source."""
+    written = (state.marks.get(asset) for asset in state.plan.lineage.written[pipeline])
+    return min(mark.parts.get(pipeline, {}).get(source, 0) if mark is not None else 0 for mark in written)
+
+
+def is_servable(state: State, pipeline: str, source: str, mark: int) -> bool:
+    """Whether all that a pipeline is made of, as far as it leads to a source, has its changes up to a mark."""
+    return all(
+        mark_of_subject(state, each.subject, source) >= mark
+        for each in state.plan.lineage.inputs[pipeline]
+        if source in each.sources
+    )
 
 
 def _first_open(promise: PromiseState, source: str, has: int) -> Obligation | None:
@@ -297,23 +305,6 @@ def _first_open(promise: PromiseState, source: str, has: int) -> Obligation | No
         return of_source[place]
     # A completion asks for several sources at once; there is one a day, so that few are open.
     return next((each for each in promise.open.get("", ()) if each.marks.get(source, 0) > has), None)
-
-
-def is_servable(state: State, pipeline: str, source: str, mark: int) -> bool:
-    """Whether all that a pipeline is made of has a source's changes up to there."""
-    if source == world(pipeline):
-        return mark <= milliseconds(state.at)
-    for each in state.plan.lineage.inputs[pipeline]:
-        if source in each.sources and each.subject != source:
-            known = state.marks.get(each.asset)
-            if known is None or known.reflects.get(source, 0) < mark:
-                return False
-    return True
-
-
-def milliseconds(moment: datetime) -> int:
-    """A moment as a mark of the world: milliseconds since 1970."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
@@ -351,30 +342,37 @@ def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | 
 
 
 def next_sample(state: State, pipeline: str) -> datetime | None:
-    """When a pipeline that samples the world must start next; None is never, as nothing below is promised."""
-    below = state.plan.lineage.below.get(pipeline, ())
-    last = state.successes.get(pipeline)
-    if not below or last is None:
-        return state.at if below else None
-    source, sampled = world(pipeline), milliseconds(last.began)
-    moments = [_sample_for(state, pipeline, each, source, sampled) for each in below]
+    """When a pipeline that samples the world must start next; None while nothing below asks for it."""
+    below, source = state.plan.lineage.below.get(pipeline, ()), world(pipeline)
+    if below and not newest(state, source):
+        return state.at
+    moments = [_sample_for(state, pipeline, each, source) for each in below]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _sample_for(state: State, pipeline: str, below: Promised, source: str, sampled: int) -> datetime | None:
-    promise = state.promises.get(below)
-    if promise is not None and promise.late.get(source, 0) > sampled:
+def _sample_for(state: State, pipeline: str, key: Promised, source: str) -> datetime | None:
+    promise, sampled = state.promises.get(key), newest(state, source)
+    if promise is None or promise.late.get(source, 0) > sampled:
         return state.at
-    first = _first_open(promise, source, sampled) if promise is not None else None
+    first = _first_open(promise, source, sampled)
     if first is None:
-        return None
-    seconds = tail(state, pipeline, below[0], first.due)
+        # The last sample was of a day that does not count, so that it made no obligation: the next is of one
+        # that does. A completion asks when its cut-off comes.
+        return None if key[1] == "completion" else _next_that_counts(state, key)
+    seconds = tail(state, pipeline, key[0], first.due)
     if seconds is None:
         # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
-        return first.since + (first.due - first.since) / 2
-    start = first.due - timedelta(seconds=seconds + waits(state, pipeline))
-    # Of the world, what is asked for is a look at it after a moment: before that a sample serves nothing.
-    return max(start, EPOCH + timedelta(milliseconds=first.marks[source]))
+        return first.since if key[1] == "completion" else first.since + (first.due - first.since) / 2
+    return first.due - timedelta(seconds=seconds + waits(state, pipeline))
+
+
+def _next_that_counts(state: State, key: Promised) -> datetime:
+    """Now, or when the next day begins that counts for a promise."""
+    calendar = calendar_of(state.plan, key)
+    if calendar is None or counts(calendar, state.at):
+        return state.at
+    midnight = Completion(by="12:00", cutoff="00:00", timezone=calendar.timezone)
+    return next_cutoff(midnight, calendar, state.at)[0]
 
 
 def pools_of(pipeline: Pipeline) -> tuple[str, ...]:

@@ -114,10 +114,10 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     @cached_property
-    def samplers(self) -> tuple[str, ...]:
+    def samplers(self) -> dict[str, None]:
         """Pipelines that sample the world: `trigger: auto` without reads."""
         triggers = ((name, pipeline.trigger) for name, pipeline in self.pipelines.items())
-        return tuple(name for name, trigger in triggers if trigger and trigger.auto and not trigger.groups)
+        return {name: None for name, trigger in triggers if trigger and trigger.auto and not trigger.groups}
 
     @cached_property
     def writers(self) -> dict[str, tuple[str, ...]]:

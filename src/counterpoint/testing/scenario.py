@@ -158,8 +158,12 @@ class _Play:
         self._note(self._kernel.declare(self._plans[int(line.words[0]) - 1], by=line.options.get("by", "anna")))
 
     def start(self, line: Line) -> None:
-        """`run ingest by=anna partition=2026-01-05 {"n": 1}`: somebody asks for a run."""
-        options = {"by": "anna"} | line.options
+        """`run ingest by=anna partition=2026-01-05 deadline=12:00 takes_s=60 {"n": 1}`: a run is asked for."""
+        options: dict[str, Any] = {"by": "anna"} | line.options
+        if "deadline" in options:
+            options["deadline"] = _moment(options["deadline"], self._kernel.now)
+        if "takes_s" in options:
+            options["takes_s"] = float(options["takes_s"])
         self._take(e.RunRequested, pipeline=line.words[0], params=line.payload or {}, **options)
 
     def cancel(self, line: Line) -> None:
@@ -260,7 +264,7 @@ class _Play:
         self._take(e.AttemptLost, attempt=line.words[0])
 
     def learned(self, line: Line) -> None:
-        """`learned build[/run] p50=5m p90=8m [wait=1m]`: how long something takes was learned."""
+        """`learned build[/run] p50=5m p90=8m [wait=1m] [{"11": 1800}]`: how long it takes; by hour of the week."""
         pipeline, _, task = line.words[0].partition("/")
         seconds = {name: parse_duration(text).total_seconds() for name, text in line.options.items()}
         wait = seconds.get("wait", 0.0)
@@ -272,6 +276,7 @@ class _Play:
             wait_p50=wait,
             wait_p90=wait,
             samples=20,
+            hours={hour: (float(each), float(each)) for hour, each in (line.payload or {}).items()},
         )
         self._take(e.DurationsLearned, bands=(band,))
 

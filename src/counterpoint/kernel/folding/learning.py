@@ -21,13 +21,13 @@ def durations_learned(state: State, event: e.DurationsLearned) -> None:
 def learn_again(state: State, pipeline: str) -> None:
     """What a pipeline takes is another now: whatever was reckoned with it is reckoned anew."""
     forget(state, pipeline)
-    touch(state, above(state, pipeline))
+    touch(state, above(state, [pipeline]))
 
 
-def above(state: State, pipeline: str) -> Iterable[str]:
-    """A pipeline and all those whose changes come to it, if something below is promised."""
-    lineage, found = state.plan.lineage, {pipeline: None}
-    waiting = [pipeline] if pipeline in lineage.inputs else []
+def above(state: State, pipelines: Iterable[str]) -> Iterable[str]:
+    """Pipelines and all those whose changes come to them, if something below is promised."""
+    lineage, found = state.plan.lineage, dict.fromkeys(pipelines)
+    waiting = [name for name in found if name in lineage.inputs]
     while waiting:
         for each in lineage.inputs[waiting.pop()]:
             for writer in lineage.writers.get(each.asset, ()):

@@ -61,7 +61,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
         if lane[0] in state.plan.pipelines:
             fill_places(state, lane)
     claim_again(state, claims)
-    state.touched.samplers.update(dict.fromkeys(state.plan.samplers))
+    state.touched.samplers.update(state.plan.samplers)
     state.touched.admission = True
 
 

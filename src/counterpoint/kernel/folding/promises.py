@@ -207,6 +207,7 @@ def _reckon(state: State, mark: Mark) -> None:
     if mark.reflects != before:
         for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
             state.touched.readers[reader] = None
+            touch(state, (reader,))
         _settle(state, mark.asset)
 
 
@@ -233,6 +234,10 @@ def oblige(state: State, decision: d.Oblige) -> None:
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
     waiting.append(obligation)
     expect_due(state, promise, source, obligation)
+    if not source:
+        touch(state, above(state, state.plan.lineage.writers.get(decision.asset, ())))
+    elif source.startswith("world:"):
+        touch(state, (source.partition(":")[2],))
 
 
 def miss_obligations(state: State, decision: d.MissObligations) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.state import Backlog, State
-from counterpoint.kernel.urgency import floors_of, needs, pools_of, waits
+from counterpoint.kernel.urgency import floors_of, needs, pools_of, tail, waits
 from counterpoint.model.pipeline import Pipeline
 
 #: Items that only a completion can ask for wait for its cut-off, but not longer than this.
@@ -42,8 +42,9 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
     for need in needs(state, pipeline.name, floors_of(state, backlog), only=True):
         about = figures | {"asset": need.asset}
         if need.due is None:
-            return backlog.last, Reason("late-already", about)
-        if not need.servable:
+            if need.brings:
+                return backlog.last, Reason("late-already", about)
+        elif not need.servable and not (need.brings and need.tail_s is None):
             reason = Reason("upstream-awaited", about | {"source": need.source, "due": need.due.isoformat()})
             found.append((need.due, need.asset, reason))
         elif need.tail_s is None:
@@ -56,6 +57,9 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
         moment, _, reason = min(found, key=lambda each: each[:2])
         return moment, reason
     below = state.plan.lineage.below.get(pipeline.name, ())
+    for asset, _ in below:
+        if tail(state, pipeline.name, asset, state.at) is None:
+            return backlog.last, Reason("duration-unknown", figures | {"asset": asset})
     longest = state.plan.waits[pipeline.priority_class]
     if below and all(kind == "completion" for _, kind in below):
         longest = max(longest, LONGEST_UNASKED)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from counterpoint.kernel.decisions import AnyDecision, Deliver, Item, Reason
 from counterpoint.kernel.events import AnyEvent, Change
+from counterpoint.kernel.obligations import newest
 from counterpoint.kernel.rules.delivering import as_event, partition_of
-from counterpoint.kernel.state import State
+from counterpoint.kernel.state import State, in_ms
 from counterpoint.kernel.urgency import next_sample
 from counterpoint.model.lineage import world
 from counterpoint.model.pipeline import Pipeline
@@ -40,16 +41,15 @@ def _sample(state: State, pipeline: Pipeline) -> Iterator[AnyDecision]:
     if moment > state.at:
         state.sample_at(pipeline.name, moment)
         return
-    success = state.successes.get(pipeline.name)
-    number = state.changes + 1
+    source, number = world(pipeline.name), state.changes + 1
     change = Change(
         number=number,
-        subject=world(pipeline.name),
+        subject=source,
         source=f"/counterpoint/{state.plan.name}",
         id=f"{pipeline.name}@{state.at.isoformat()}/{number}",
         type="counterpoint.sample",
         time=state.at,
-        data={"pipeline": pipeline.name, "last": success.began.isoformat() if success is not None else ""},
+        data={"pipeline": pipeline.name},
     )
     partition = partition_of(pipeline, change, as_event(change), state.plan.timezone)
     item = Item(
@@ -60,6 +60,7 @@ def _sample(state: State, pipeline: Pipeline) -> Iterator[AnyDecision]:
         group=0,
         at=state.at,
         partition=partition,
+        floor={source: newest(state, source)},
     )
     reason = Reason("sample-due", {"pipeline": pipeline.name})
     yield Deliver(at=state.at, reason=reason, change=change, items=(item,))
@@ -67,9 +68,9 @@ def _sample(state: State, pipeline: Pipeline) -> Iterator[AnyDecision]:
 
 def _is_under_way(state: State, pipeline: str) -> bool:
     """Whether a run waits or goes on whose sample will be newer than the last one."""
-    success = state.successes.get(pipeline)
+    sampled = newest(state, world(pipeline))
     for name in state.live.get(pipeline, {}):
         run = state.runs[name]
-        if run.lane == "live" and (run.admitted is None or success is None or run.admitted > success.began):
+        if run.lane == "live" and (run.admitted is None or in_ms(run.admitted) > sampled):
             return True
     return False
