@@ -34,6 +34,9 @@ contracts: .venv/.dev ## run what every adapter of a port must pass
 
 check: lint types imports test ## what CI runs: lint, types, imports, test
 
+sim: .venv/.dev ## play random scores and faults against every invariant: make sim SEEDS=1000 FIRST=0
+	@$(BIN)/python -m counterpoint.testing.trials --seeds $(or $(SEEDS),300) --first $(or $(FIRST),0)
+
 demo: .venv/.demo ## play the TrendCart example to its end
 	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DO_NOT_TRACK=1 $(BIN)/python examples/trendcart/demo.py
 
@@ -77,4 +80,4 @@ clean: ## remove what was made here, .venv included
 		echo "  sudo apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-.PHONY: help setup fmt lint types imports test scenarios contracts check demo bench bench-scheduling docs clean
+.PHONY: help setup fmt lint types imports test scenarios contracts check sim demo bench bench-scheduling docs clean

@@ -15,25 +15,9 @@ from counterpoint.model.pipeline import Pipeline, Retry
 from counterpoint.model.plan import Plan
 from counterpoint.model.trigger import Batch, OnAsset, OnEvent
 from counterpoint.testing.builders import Kernel, pipeline, plan, task
-from counterpoint.testing.worlds import World
+from counterpoint.testing.worlds import TROUBLE, World
 
 SEEDS = st.integers(0, 2**32)
-
-#: All that can go wrong, and no change of mind of people: nobody cancels, skips or declares anew. A run that
-#: somebody asked for has no items, so nothing repeats it when it fails, and what it wrote stays suspect.
-TROUBLE = (
-    *[World.event] * 4,
-    *[World.end] * 5,
-    *[World.fail] * 3,
-    *[World.wait] * 2,
-    World.lose,
-    World.defer,
-    World.stale,
-    World.checkpoint,
-    World.host,
-    World.pause,
-)
-
 
 # Invariant 4.
 

@@ -6,8 +6,9 @@ find is an `AssertionError` that names the fact.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.state import State
 from counterpoint.kernel.step import step
 from counterpoint.model.plan import Plan
+from counterpoint.model.promise import Preempt, Rate
 from counterpoint.ports.store import History, Store
 
 _encode = msgspec.json.Encoder().encode
@@ -65,6 +67,7 @@ def no_pool_is_oversold(facts: Sequence[Fact]) -> None:
     """Invariant 1: whatever starts fits in, at every fact; only a pool made smaller may be over for a while."""
     slots: dict[str, int] = {}
     held: dict[str, dict[str, int]] = {}  # attempt or run -> what it holds
+    stopping: set[str] = set()
     for seq, fact in enumerate(facts, start=1):
         taken: dict[str, int] = {}
         match fact:
@@ -74,10 +77,14 @@ def no_pool_is_oversold(facts: Sequence[Fact]) -> None:
                 taken = held[fact.attempt] = {f"pool:{name}": slots for name, slots in fact.slots.items()}
             case d.AdmitRun():
                 taken = held[fact.run] = {name: n for name, n in fact.holds.items() if name.startswith("pool:")}
+            case d.StopAttempt():
+                stopping.add(fact.attempt)
             case e.AttemptEnded() | e.AttemptLost():
                 held.pop(fact.attempt, None)
-            case d.FinishRun():
-                held.pop(fact.run, None)
+            case e.AttemptDeferred() if fact.attempt in stopping:
+                held.pop(fact.attempt, None)  # who says *not yet* when asked to stop has ended
+            case d.FinishRun() | d.AwaitConfirmation():
+                held.pop(fact.run, None)  # a run that waits to be confirmed holds nothing
         for pool in taken:
             used = sum(holder.get(pool, 0) for holder in held.values())
             assert used <= slots.get(pool, used), f"fact {seq}: {pool} has {slots[pool]} slots, {used} are held"
@@ -95,6 +102,7 @@ def attempts_start_once(facts: Sequence[Fact], started: Iterable[str] = ()) -> N
 def done_is_not_done_again(facts: Sequence[Fact]) -> None:
     """Invariant 3: a task that is recorded as done starts no more; a run that succeeded is over."""
     task_of: dict[str, tuple[str, str]] = {}
+    stopping: set[str] = set()
     done: set[tuple[str, str]] = set()
     ended: set[str] = set()
     for seq, fact in enumerate(facts, start=1):
@@ -103,11 +111,72 @@ def done_is_not_done_again(facts: Sequence[Fact]) -> None:
                 task_of[fact.attempt] = place = (fact.run, fact.task)
                 assert place not in done, f"fact {seq}: {fact.task} of {fact.run} was done already"
                 assert fact.run not in ended, f"fact {seq}: {fact.run} has succeeded already"
-            case e.AttemptEnded(outcome="succeeded") if fact.attempt in task_of:
-                done.add(task_of.pop(fact.attempt))
+            case d.StopAttempt():
+                stopping.add(fact.attempt)
+            case e.AttemptDeferred() if fact.attempt in stopping:
+                task_of.pop(fact.attempt, None)
+            case e.AttemptEnded() | e.AttemptLost():
+                # Only the first end counts: what comes again, or after a host was lost, changes nothing.
+                ended_task = task_of.pop(fact.attempt, None)
+                if ended_task is not None and isinstance(fact, e.AttemptEnded) and fact.outcome == "succeeded":
+                    done.add(ended_task)
+            case e.RetryRequested():
+                # Where no task had failed (a clash, a refusal), or none is left to do, all are done again.
+                done -= {(fact.run, task) for task in fact.document["tasks"]}
             case d.FinishRun(phase="succeeded"):
                 assert fact.run not in ended, f"fact {seq}: {fact.run} has succeeded already"
                 ended.add(fact.run)
+
+
+def preemption_keeps_its_budget(facts: Sequence[Fact]) -> None:
+    """Invariant 8: who makes room allows it, has run long enough, and not more often than it says."""
+    plan = Plan(name="")
+    allowed: dict[str, Preempt | None] = {}  # run -> what the plan that it was admitted with allows
+    started: dict[str, tuple[str, datetime]] = {}  # attempt -> its run, and when it started
+    evictions: Counter[str] = Counter()
+    for seq, fact in enumerate(facts, start=1):
+        match fact:
+            case e.PlanDeclared():
+                plan = fact.content
+            case d.AdmitRun():
+                allowed[fact.run] = plan.pipelines[fact.run.partition("#")[0]].preempt
+            case d.StartAttempt():
+                started[fact.attempt] = fact.run, fact.at
+            case d.StopAttempt(why="preempt"):
+                run, began = started[fact.attempt]
+                preempt = allowed[run]
+                assert preempt is not None, f"fact {seq}: {run} may not be preempted"
+                least = max(preempt.minimum, preempt.cooldown) if evictions[run] else preempt.minimum
+                assert fact.at - began >= least, f"fact {seq}: {fact.attempt} ran for {fact.at - began} only"
+                evictions[run] += 1
+                assert evictions[run] <= preempt.evictions, f"fact {seq}: {run} made room {evictions[run]} times"
+
+
+def rates_are_kept(facts: Sequence[Fact]) -> None:
+    """At most so many starts of a pool, and admissions of a pipeline, lie in any span as their rate says."""
+    rates: dict[str, Rate] = {}
+    starts: dict[str, deque[datetime]] = {}
+    for seq, fact in enumerate(facts, start=1):
+        taken: list[str] = []
+        match fact:
+            case e.PlanDeclared(content=plan):
+                found = {f"pool {name}": pool.rate for name, pool in plan.pools.items()}
+                found |= {f"pipeline {name}": each.rate for name, each in plan.pipelines.items()}
+                now = {name: rate for name, rate in found.items() if rate is not None}
+                # A rate begins to count when it is declared.
+                starts = {name: starts[name] if rates.get(name) == rate else deque() for name, rate in now.items()}
+                rates = now
+            case d.StartAttempt():
+                taken = [f"pool {name}" for name in fact.slots]
+            case d.AdmitRun():
+                taken = [f"pipeline {fact.run.partition('#')[0]}"]
+        for name in taken:
+            if name in rates:
+                rate, times = rates[name], starts[name]
+                while times and fact.at - times[0] >= rate.per:
+                    times.popleft()
+                times.append(fact.at)
+                assert len(times) <= rate.count, f"fact {seq}: {name} has started {len(times)} times in {rate.per}"
 
 
 def items_are_delivered_once_and_end_once(facts: Sequence[Fact], *, settled: bool) -> None:
@@ -129,12 +198,14 @@ def items_are_delivered_once_and_end_once(facts: Sequence[Fact], *, settled: boo
                 listeners = plan.subscribers.get(fact.change.subject, ())
                 conditional = {name for name, _, source in listeners if getattr(source, "when", None)}
                 may_want[fact.change.number] = conditional
-                wanted[fact.change.number] = Counter({name for name, _, _ in listeners} - conditional)
+                # One item for each group of each subscriber's trigger.
+                places = {(name, group) for name, group, _ in listeners if name not in conditional}
+                wanted[fact.change.number] = Counter(name for name, _ in places)
             case d.Deliver():
                 for item in fact.items:
                     assert item.number not in open_items, f"fact {seq}: item {item.number} is there already"
                     open_items[item.number] = seq
-                    if item.origin is None and item.change in wanted:
+                    if fact.reason.code != "replayed" and item.change in wanted:
                         delivered.setdefault(item.change, Counter())[item.pipeline] += 1
             case d.CreateRun() | d.AdmitRun():
                 for number in fact.items:

@@ -87,7 +87,7 @@ def _random_pool(random: Random, slots: int) -> Pool:
 
 
 def _with_limits(random: Random, made: Pipeline) -> Pipeline:
-    """The pipeline with some of: a team, preemption, rates, a storm breaker, concurrency by expression, splitting."""
+    """The pipeline with some of: team, preemption, rates, storm breaker, concurrency by expression, splitting."""
     rate = Rate(random.randint(1, 3), timedelta(seconds=random.choice([10, 90])))
     is_split = made.write == "atomic" and made.overlap == "coalesce"
     preempt = Preempt(timedelta(seconds=random.choice([0, 20])), random.randint(1, 2), timedelta(seconds=30))
@@ -482,4 +482,19 @@ HAPPENINGS: tuple[Happening, ...] = (
     World.replay,
     World.host,
     World.declare,
+)
+
+#: All that can go wrong, and no change of mind of people: nobody cancels, skips or declares anew. A run that
+#: somebody asked for has no items, so nothing repeats it when it fails, and what it wrote stays suspect.
+TROUBLE = (
+    *[World.event] * 4,
+    *[World.end] * 5,
+    *[World.fail] * 3,
+    *[World.wait] * 2,
+    World.lose,
+    World.defer,
+    World.stale,
+    World.checkpoint,
+    World.host,
+    World.pause,
 )
