@@ -70,14 +70,16 @@ def _promises(played: Sequence[Played]) -> Iterator[Line]:
     shares = [{(each.asset, each.promise): each.share for each in one.promises} for one in played]
     names = dict.fromkeys(name for found in shares for name in found)
     fresh = [{each.asset: each for each in one.freshness} for one in played]
-    for name in names:
-        asset, promise = name
-        yield _line(asset, f"{promise} kept", "share", "high", (found.get(name) for found in shares))
     for asset in dict.fromkeys(asset for asset, _ in names):
+        for name in names:
+            if name[0] == asset:
+                yield _line(asset, f"{name[1]} kept", "share", "high", (found.get(name) for found in shares))
         at = [found.get(asset) for found in fresh]
-        yield _line(asset, "age p50", "seconds", "low", (each.age.p50_s if each else None for each in at))
-        yield _line(asset, "age p95", "seconds", "low", (each.age.p95_s if each else None for each in at))
-        yield _line(asset, "delay p95", "seconds", "low", (each.delay.p95_s if each else None for each in at))
+        ages = [each.age if each and each.age.count else None for each in at]
+        delays = [each.delay if each and each.delay.count else None for each in at]
+        yield _line(asset, "age p50", "seconds", "low", (each.p50_s if each else None for each in ages))
+        yield _line(asset, "age p95", "seconds", "low", (each.p95_s if each else None for each in ages))
+        yield _line(asset, "delay p95", "seconds", "low", (each.p95_s if each else None for each in delays))
 
 
 def _waits(played: Sequence[Played]) -> Iterator[Line]:

@@ -256,6 +256,7 @@ class Measures:
         for name, each in self.freshness.items():
             for source in each.sources:
                 self._followers.setdefault(source, []).append(name)
+        self._written = {name: pipeline.written for name, pipeline in plan.pipelines.items()}
         self._readers: dict[str, int] = {}
         self._writers: dict[str, int] = {}
         handlers: tuple[tuple[type, Handler], ...] = (
@@ -299,7 +300,7 @@ class Measures:
         pipeline = self._plan.pipelines[run.pipeline]
         readers, writers = self._readers, self._writers
         beside = sum(writers.get(asset, 0) for asset in pipeline.reads)
-        for asset in pipeline.written:
+        for asset in self._written[run.pipeline]:
             beside += readers.get(asset, 0) + writers.get(asset, 0)
             writers[asset] = writers.get(asset, 0) + 1
         for asset in pipeline.reads:
@@ -337,7 +338,7 @@ class Measures:
             self._hold(run.pools, -1)
             count.slot_seconds += sum(run.pools.values()) * (decision.at - run.started).total_seconds()
         pipeline = self._plan.pipelines[run.pipeline]
-        for asset in pipeline.written:
+        for asset in self._written[run.pipeline]:
             self._writers[asset] -= 1
         for asset in pipeline.reads:
             self._readers[asset] -= 1

@@ -30,6 +30,7 @@ body { margin: 0; background: var(--paper); color: var(--ink);
 main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 64px; }
 h1 { font-size: 26px; margin: 0 0 2px; letter-spacing: -.01em; }
 h2 { font-size: 18px; margin: 40px 0 10px; border-bottom: 1px solid var(--rule); padding-bottom: 5px; }
+figure + figure, .plots + .wide, .plots + p { margin-top: 14px; } .plots figure { margin-top: 0; }
 h3 { font-size: 14px; margin: 0 0 4px; font-weight: 600; }
 p { margin: 4px 0 10px; } .dim { color: var(--dim); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 10px;
@@ -47,7 +48,9 @@ svg { display: block; width: 100%; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; width: 100%; }
 th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th { color: var(--dim); font-weight: 500; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.text { text-align: left; } td.best { color: var(--good); font-weight: 600; } td.broken { color: var(--bad); }
+th.text, td.text { text-align: left; } table.narrow { width: auto; min-width: 50%; }
+tr.begins td { border-top: 2px solid var(--rule); }
+td.best { color: var(--good); font-weight: 600; }
 .key { display: inline-flex; align-items: center; gap: 6px; margin-right: 16px; font-size: 14px; }
 .key i { width: 14px; height: 4px; border-radius: 2px; background: currentColor; }
 .grid { stroke: var(--rule); stroke-width: 1; } .tick { fill: var(--dim); font-size: 11px; }
@@ -167,15 +170,19 @@ def _tiles(world: Named, *, alone: bool) -> str:
 
 
 def _side_by_side(names: Sequence[str], compared: Sequence[Line]) -> str:
-    rows = []
+    rows, before = [], ""
     for line in compared:
         cells = "".join(
             f'<td class="{"best" if line.best == place else ""}">{written(value, line.unit)}</td>'
             for place, value in enumerate(line.values)
         )
-        rows.append(f'<tr><td>{escape(line.about)}</td><td class="text">{escape(line.measure)}</td>{cells}</tr>')
+        is_new, before = line.about != before, line.about
+        about = escape(line.about) if is_new else ""
+        row = f'<td>{about}</td><td class="text">{escape(line.measure)}</td>{cells}'
+        rows.append(f'<tr class="{"begins" if is_new else ""}">{row}</tr>')
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return f'<div class="wide"><table><tr><th></th><th></th>{head}</tr>{"".join(rows)}</table></div>'
+    table = f'<table class="narrow"><tr><th></th><th></th>{head}</tr>{"".join(rows)}</table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _freshness(worlds: Sequence[Named]) -> Iterator[str]:
@@ -346,7 +353,9 @@ def _figure(title: str, note: str, plot: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: set[int]) -> str:
-    cells = "".join(f"<th>{escape(each)}</th>" for each in head)
+    cells = "".join(
+        f'<th class="{"text" if place in texts else ""}">{escape(each)}</th>' for place, each in enumerate(head)
+    )
     body = "".join(
         "<tr>"
         + "".join(

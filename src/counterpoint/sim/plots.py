@@ -13,7 +13,9 @@ from itertools import pairwise
 from counterpoint.model.quantity import format_duration
 from counterpoint.sim.measure import Bar
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 56, 12, 10, 22
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 560, 58, 12, 10, 24
+#: Charts of slots are as wide as the page.
+WIDE = 1120
 #: So many colours there are for worlds and pipelines; then they come again.
 COLOURS = 8
 #: A chart of slots has so many rows at most.
@@ -60,7 +62,7 @@ def lines(
         at = y(limit)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(
-            f'<text class="limit-name" x="{WIDTH - RIGHT - 2}" y="{at - 3:.1f}">{escape(limit_name)}</text>'
+            f'<text class="limit-name" x="{WIDTH - RIGHT - 2}" y="{at + (12 if at < TOP + 12 else -4):.1f}">{escape(limit_name)}</text>'
         )
     return _svg(height, title, parts)
 
@@ -106,8 +108,8 @@ def _frame(height: int, top: float, length_s: float, *, as_length: bool) -> str:
 
 def _time_axis(height: int, length_s: float) -> str:
     step = next(
-        (each for each in (1, 10, 60, 300, 900, 3600, 10800, 21600, 43200, 86400) if length_s / each <= 8),
-        86400 * max(1, -(-int(length_s / 8) // 86400)),
+        (each for each in (1, 10, 60, 300, 900, 3600, 10800, 21600, 43200, 86400) if length_s / each <= 7),
+        86400 * max(1, -(-int(length_s / 7) // 86400)),
     )
     parts, inner_w = [], WIDTH - LEFT - RIGHT
     at = 0.0
@@ -127,7 +129,7 @@ def ranges(title: str, rows: Sequence[tuple[str, int, float, float, float]]) -> 
     row_h = 20
     height = TOP + row_h * len(rows) + BOTTOM
     top = _top(max([longest for *_, longest in rows] + [1e-9]), as_length=True)
-    left = 190
+    left = 170
     inner_w = WIDTH - left - RIGHT - 40
 
     def x(value: float) -> float:
@@ -158,13 +160,13 @@ def slots(title: str, bars: Sequence[Bar], pool: str, size: int, colours: Mappin
     if not held:
         return ""
     rows = min(size, MOST_ROWS)
-    row_h = 16 if rows <= 12 else 10
+    row_h = 26 if rows <= 4 else 16 if rows <= 12 else 10
     begin, end = held[0].start_s, max(bar.end_s for bar in held)
     span = max(end - begin, 1e-6)
-    height, inner_w = TOP + row_h * rows + BOTTOM, WIDTH - LEFT - RIGHT
+    height, inner_w = TOP + row_h * rows + BOTTOM, WIDE - LEFT - RIGHT
     free = [begin] * rows
     parts = [
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{TOP + row_h * row}" y2="{TOP + row_h * row}"/>'
+        f'<line class="grid" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{TOP + row_h * row}" y2="{TOP + row_h * row}"/>'
         for row in range(rows + 1)
     ]
     for bar in held:
@@ -184,7 +186,7 @@ def slots(title: str, bars: Sequence[Bar], pool: str, size: int, colours: Mappin
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = LEFT + inner_w * share
         parts.append(f'<text class="tick mid" x="{x:.1f}" y="{height - 6}">{length(begin + span * share)}</text>')
-    return _svg(height, title, parts)
+    return _svg(height, title, parts, width=WIDE)
 
 
 def _together(rows: Sequence[int]) -> list[tuple[int, int]]:
@@ -197,13 +199,13 @@ def _together(rows: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _short(name: str, most: int = 26) -> str:
+def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _svg(height: int, title: str, parts: Sequence[str]) -> str:
+def _svg(height: int, title: str, parts: Sequence[str], *, width: int = WIDTH) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title, quote=True)}">'
         + "".join(parts)
         + "</svg>"
     )
