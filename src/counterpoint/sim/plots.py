@@ -60,9 +60,10 @@ def lines(
         parts.append(f'<path class="line c{number % COLOURS}" d="{path}"><title>{label}</title></path>')
     if limit is not None:
         at = y(limit)
+        beside = at + (12 if at < TOP + 12 else -4)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(
-            f'<text class="limit-name" x="{WIDTH - RIGHT - 2}" y="{at + (12 if at < TOP + 12 else -4):.1f}">{escape(limit_name)}</text>'
+            f'<text class="limit-name" x="{WIDTH - RIGHT - 2}" y="{beside:.1f}">{escape(limit_name)}</text>'
         )
     return _svg(height, title, parts)
 

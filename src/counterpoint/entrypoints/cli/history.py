@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ def learned_from(store: str, folder: Path) -> tuple[Band, ...]:
         Mistake: there is no such store, or it remembers no attempt that succeeded.
         StoreError: it does not answer.
     """
+    import asyncio
+
     from counterpoint.analysis.durations import Learner
     from counterpoint.bootstrap import FOLDER
 
