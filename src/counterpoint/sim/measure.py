@@ -24,8 +24,8 @@ _KEPT = 2_000
 _GROWTH = log(1.01)
 #: So many points of time a plot has.
 BINS = 240
-#: So many times freshness is looked at.
-LOOKS = 2_400
+#: So many times freshness is looked at: the most and the fewest, and so often over all assets.
+MOST_LOOKS, FEWEST_LOOKS, ALL_LOOKS = 2_400, 480, 200_000
 #: Attempts that the page draws one by one: the first ones that hold slots.
 MOST_BARS = 600
 
@@ -248,6 +248,8 @@ class Measures:
                     self.promises[name, kind] = PromiseCount()
         sources = plan.lineage.sources
         self.freshness = {asset: AssetFreshness(sources.get(asset, ())) for asset, _ in self.promises}
+        #: How often freshness is looked at; seldom where there is much to look at.
+        self.looks = max(FEWEST_LOOKS, min(MOST_LOOKS, ALL_LOOKS // max(1, len(self.freshness))))
         self.bars: list[Bar] = []
         self.written: dict[str, int] = {}
         self._runs: dict[str, Waiting] = {}
@@ -408,7 +410,7 @@ class Measures:
                 log_.forget(min(self.freshness[each].marks.get(source, 0) for each in self._followers[source]))
 
     def look(self, place: int) -> None:
-        """Look at how fresh everything is: the `place`-th look of `LOOKS`."""
+        """Look at how fresh everything is: the `place`-th of all looks."""
         state, now = self._stage.state, self._stage.now
         for asset, freshness in self.freshness.items():
             mark = state.marks.get(asset)
@@ -428,5 +430,5 @@ class Measures:
                     age_s = max(0.0, behind)
             if age_s is not None:
                 freshness.ages.add(age_s)
-                point = min(BINS - 1, place * BINS // LOOKS)
+                point = min(BINS - 1, place * BINS // self.looks)
                 freshness.line[point] = max(freshness.line[point] or 0.0, age_s)

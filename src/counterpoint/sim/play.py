@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from counterpoint.model.plan import Plan
 from counterpoint.sim.agenda import ARRIVES
 from counterpoint.sim.learning import Learning
-from counterpoint.sim.measure import LOOKS, Bar, Measures, Spreading, told
+from counterpoint.sim.measure import Bar, Measures, Spreading, told
 from counterpoint.sim.stage import START, Stage, quiet_collector
 from counterpoint.sim.world import World, WorldSettings
 
@@ -177,14 +177,16 @@ class _Play:
         return self._told()
 
     def _expect_look(self, place: int) -> None:
-        if place <= LOOKS:
-            self._stage.agenda.note(self._start + self._length * (place - 0.5) / LOOKS, ARRIVES, self._look, place)
+        if place <= self._measures.looks:
+            self._stage.agenda.note(
+                self._start + self._length * (place - 0.5) / self._measures.looks, ARRIVES, self._look, place
+            )
 
     def _look(self, place: int) -> None:
         self._measures.look(place - 1)
         self._expect_look(place + 1)
         if self._watch is not None:
-            self._watch(self._length.total_seconds() * place / LOOKS)
+            self._watch(self._length.total_seconds() * place / self._measures.looks)
 
     def _told(self) -> Played:
         measures, plan, stage = self._measures, self._plan, self._stage
