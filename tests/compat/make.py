@@ -30,7 +30,8 @@ SCORE = """
 score: sample
 timezone: Europe/Berlin
 pools: {db: 2, gpu: 1, tpu: 1}
-assets: {orders: {description: of the shop}, rates: {}, marts: {}, side: {}}
+assets:
+  {orders: {description: of the shop}, rates: {}, marts: {}, side: {}, seen: {}, shown: {freshness: {within: 20m}}}
 events: {order.placed: {}, file.landed: {}}
 pipelines:
   nightly: {trigger: {cron: "0 * * * *", catchup: latest}, run: nightly}
@@ -67,6 +68,8 @@ pipelines:
   hand: {pools: {db: 1}, run: hand}
   spare: {class: bulk, preempt: {minimum: 1m}, pools: {tpu: 1}, run: spare}
   rush: {class: urgent, pools: {tpu: 1}, run: rush}
+  watch: {trigger: auto, writes: [seen], run: watch}
+  show: {trigger: auto, reads: [seen], writes: [shown], run: show}
   follow: {trigger: {pipeline: build, checkpoint: halfway}, run: follow}
 """
 
@@ -130,6 +133,11 @@ def tell_first_half(story: Story) -> None:
     report = e.Report(asset="orders", label="b1", metadata={"rows": 3}, data_through=story.at)
     story.end("ingest#1/run/2", reports=(report, e.Report(asset="elsewhere")), result={"rows": 3})
 
+    story.end("watch#1/run/1")
+    story.end("show#1/run/1")
+    band = e.Band(pipeline="watch", p50=1.0, p90=2.0, samples=1, hours={"7": (1.0, 3.0)})
+    story.tell(e.DurationsLearned, bands=(band,))
+
     story.tell(e.CheckpointReached, attempt="build#1/extract/1", name="halfway", data={"row": 7})
     story.end("build#1/extract/1")
     story.end("build#1/side/1")
@@ -159,6 +167,7 @@ def tell_second_half(story: Story) -> None:
 
     story.tell(e.Woke, after=timedelta(minutes=30))
     story.end("nightly#1/run/1")
+    story.end("watch#2/run/1", reports=(e.Report(asset="seen", unchanged=True),))
     story.wall += timedelta(hours=3)
     story.tell(e.ClockJumped, by=timedelta(hours=3))
 
