@@ -138,23 +138,34 @@ def test_questions_that_were_asked_before_are_cheap() -> None:
     assert time.perf_counter() - began < 1.0
 
 
-TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from([0, 15, 30, 59]))
-DAYS = st.sets(st.integers(0, 6), min_size=1).map(lambda days: tuple(sorted(days)))
-ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago"])
-CALENDARS = st.builds(
-    Calendar,
-    days=DAYS,
-    maintenance=st.lists(st.builds(Window, TIMES, TIMES, DAYS), max_size=3).map(tuple),
-    timezone=ZONES,
+#: Mostly of the hours in which clocks change.
+TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 3) | st.integers(0, 23), st.sampled_from([0, 15, 30, 59]))
+DAYS = st.just((0, 1, 2, 3, 4, 5, 6)) | st.sets(st.integers(0, 6), min_size=1).map(
+    lambda days: tuple(sorted(days))
 )
-#: Days around which the clocks of the zones change, and some on which none does.
-STARTS = st.builds(
-    lambda day, minutes: day + minutes * MINUTE,
-    st.sampled_from(
-        [utc(f"2026-{day}T00:00") for day in ("03-28", "10-24", "03-08", "11-01", "04-04", "10-03", "06-10")]
-    ),
-    st.integers(0, 24 * 60),
+#: A zone, and a day before the one on which its clocks change; and a zone whose clocks never change.
+CHANGES = st.sampled_from(
+    [
+        ("Europe/Berlin", "2026-03-28"),
+        ("Europe/Berlin", "2026-10-24"),
+        ("America/New_York", "2026-03-07"),
+        ("America/New_York", "2026-10-31"),
+        ("Australia/Lord_Howe", "2026-04-03"),
+        ("Australia/Lord_Howe", "2026-10-02"),
+        ("America/Santiago", "2026-04-04"),
+        ("America/Santiago", "2026-09-05"),
+        ("UTC", "2026-06-10"),
+    ]
 )
+
+
+@st.composite
+def calendars(draw: st.DrawFn) -> tuple[Calendar, datetime]:
+    """A calendar, and a moment shortly before its clocks change."""
+    zone, day = draw(CHANGES)
+    windows = draw(st.lists(st.builds(Window, TIMES, TIMES, DAYS), max_size=3))
+    start = utc(f"{day}T00:00") + draw(st.integers(0, 36 * 60)) * MINUTE
+    return Calendar(days=draw(DAYS), maintenance=tuple(windows), timezone=zone), start
 
 
 class Minutes:
@@ -183,9 +194,10 @@ class Minutes:
         return (moment - self.first) // MINUTE
 
 
-@settings(max_examples=40, deadline=None)
-@given(CALENDARS, STARTS, st.integers(0, 2 * 24 * 60))
-def test_any_calendar_agrees_with_a_count_of_minutes(calendar: Calendar, start: datetime, minutes: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(calendars(), st.integers(0, 2 * 24 * 60))
+def test_any_calendar_agrees_with_a_count_of_minutes(drawn: tuple[Calendar, datetime], minutes: int) -> None:
+    calendar, start = drawn
     naive = Minutes(calendar, start, 4)
     begin, end = naive.number(start), naive.number(start) + minutes
 
@@ -196,10 +208,9 @@ def test_any_calendar_agrees_with_a_count_of_minutes(calendar: Calendar, start: 
 
 
 @settings(max_examples=150, deadline=None)
-@given(CALENDARS, STARTS, st.integers(0, 30 * 24 * 60))
-def test_what_is_due_is_due_when_so_much_time_has_passed(
-    calendar: Calendar, start: datetime, minutes: int
-) -> None:
+@given(calendars(), st.integers(0, 30 * 24 * 60))
+def test_what_is_due_is_due_when_so_much_time_has_passed(drawn: tuple[Calendar, datetime], minutes: int) -> None:
+    calendar, start = drawn
     if is_always_in_maintenance(calendar):
         return
     due = due_after(calendar, start, minutes * MINUTE)
@@ -208,16 +219,19 @@ def test_what_is_due_is_due_when_so_much_time_has_passed(
     assert not in_maintenance(calendar, due)
 
 
-@settings(max_examples=40, deadline=None)
-@given(TIMES, TIMES, DAYS, ZONES, STARTS)
+@settings(max_examples=60, deadline=None)
+@given(TIMES, TIMES, calendars())
 def test_any_cut_off_is_the_first_on_a_day_that_counts(
-    by: str, cutoff: str, days: tuple[int, ...], zone: str, after: datetime
+    by: str, cutoff: str, drawn: tuple[Calendar, datetime]
 ) -> None:
-    calendar = Calendar(days=days, timezone=zone)
+    calendar, after = drawn
+    zone = calendar.timezone
     found, due = next_cutoff(Completion(by, cutoff=cutoff, timezone=zone), calendar, after)
 
     naive = Minutes(Calendar(timezone=zone), after, 8)
-    on_days = [day for day in dict.fromkeys(local.date() for local in naive.local) if day.weekday() in days]
+    on_days = [
+        day for day in dict.fromkeys(local.date() for local in naive.local) if day.weekday() in calendar.days
+    ]
     expected = next(day for day in on_days if naive.at(day, cutoff) > naive.number(after))
     assert naive.number(found) == naive.at(expected, cutoff)
     assert naive.number(due) == naive.at(expected if by > cutoff else expected + DAY, by)
