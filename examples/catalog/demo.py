@@ -2,7 +2,7 @@
 
 First both scores are played for a week in virtual time. Then both run for real, at the same time, on
 two engines that hear of the same product changes: real processes, with time scaled so that an hour
-takes 12 seconds. What is in the index is read from the index itself, not from what an engine says.
+takes 24 seconds. What is in the index is read from the index itself, not from what an engine says.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ from stage import (  # noqa: E402, a script's own folder comes first
     start_engine,
 )
 
-SCALE = 300  # an hour in 12 seconds
+SCALE = 150  # an hour in 24 seconds
 WITHIN_MIN = 30
+FIRST_TICK = timedelta(hours=1)
 EVERY_S = 180  # mean distance of two product changes, in the shop's time
 WORLDS = {"before": "before.yaml", "after": "score.yaml"}
 #: Keys of a score that hold lengths of time.
@@ -128,7 +129,8 @@ def scaled(node: Any, start: datetime) -> Any:
     if "every" in made:
         offset = datetime.fromisoformat(node["from"]) - datetime(2026, 1, 1, tzinfo=UTC)
         made["every"] = f"{length(node['every']) / SCALE:.0f}s"
-        made["from"] = (start + timedelta(seconds=2) + offset / SCALE).isoformat(timespec="seconds")
+        # The story begins an hour before the clock strikes.
+        made["from"] = (start + (FIRST_TICK + offset) / SCALE).isoformat(timespec="seconds")
     return made
 
 
@@ -237,7 +239,7 @@ def record(folder: Path, worlds: dict[str, Measured], ended: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--hours", type=float, default=12)
+    parser.add_argument("--hours", type=float, default=8.5)
     OPTIONS, rest = parser.parse_known_args()
     sys.argv[1:] = rest
     sys.exit(play("A search index by the clock and by a promise, simulated and for real.", HERE, main))

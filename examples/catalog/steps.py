@@ -18,8 +18,8 @@ from typing import Any
 from counterpoint.sdk import current
 
 #: Step -> minutes in life that half of its runs stay below; every tenth takes a quarter longer.
-MINUTES = {"load": 4.0, "enrich": 5.0, "index": 6.0}
-SCALE = float(os.environ.get("CATALOG_SCALE", "300"))
+MINUTES = {"load": 2.0, "enrich": 3.0, "index": 4.0}
+SCALE = float(os.environ.get("CATALOG_SCALE", "150"))
 
 
 def load(shop: dict[str, Any]) -> dict[str, Any]:

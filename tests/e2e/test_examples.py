@@ -37,7 +37,7 @@ def test_a_training_makes_room_and_goes_on_from_its_checkpoint(tmp_path: Path) -
 
 @pytest.mark.timeout(300)
 def test_a_catalogue_by_a_promise_is_fresher_than_by_the_clock(tmp_path: Path) -> None:
-    told = play("catalog", tmp_path / "work", "--hours", "3")
+    told = play("catalog", tmp_path / "work", "--hours", "2.5")
 
     assert "A week in virtual time" in told
     assert (tmp_path / "work" / "report.html").stat().st_size > 10_000
