@@ -362,11 +362,16 @@ class RaiseRun(Decision, frozen=True, tag="RaiseRun"):
 
 
 class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
-    """Keep what gets free of these resources for a run, or a task of one, that was passed over too long."""
+    """Keep what gets free of these resources for a run, or a task of one, that was passed over too long.
+
+    Attributes:
+        start: when it is expected to start: only who ends before may go around it. None where nobody knows.
+    """
 
     run: str
     resources: tuple[str, ...]
     task: str = ""
+    start: datetime | None = None
 
 
 class KeepRoom(Decision, frozen=True, tag="KeepRoom"):

@@ -14,10 +14,9 @@ from typing import Any
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding import assets, attempts, items, learning, plans, promises, runs
-from counterpoint.kernel.folding.places import set_phase, wait
+from counterpoint.kernel.folding.places import expect_raise, expect_slack_to_end, set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
 from counterpoint.kernel.state import (
-    RANKS,
     Document,
     State,
     Touched,
@@ -76,8 +75,8 @@ def _expect_moments(state: State) -> None:
         if attempt.deferred and attempt.look_at is not None:
             state.remember(attempt.look_at, "look", attempt.attempt)
     for run in state.runs.values():
-        if run.rank != RANKS["top"]:
-            state.remember(run.raised_at, "raise", run.run)
+        expect_raise(state, run)
+        expect_slack_to_end(state, run)
         for awaited in run.confirming.values():
             state.remember(awaited.by, "confirm", run.run)
         for name, task in run.tasks.items():

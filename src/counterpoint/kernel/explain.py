@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.outlook import Outlook
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
 from counterpoint.model.pipeline import Pipeline
@@ -333,11 +334,11 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     request = state.queue.get(run.run, task)
     if request is None:
         return Why("waiting", [f"{what} is not in the queue: the plan in force has no place for it."], [])
-    lines, blockers = [], []
+    lines, blockers, outlook = [], [], Outlook(state)
     for resource, amount in request.needs:
         free = state.free(resource)
         reserved = state.queue.reserved.get(resource)
-        kept = state.queue.is_kept_from(resource, request)
+        kept = state.queue.is_kept_from(resource, request, outlook)
         if free >= amount and not kept:
             continue
         holders = holders_of(state, resource)

@@ -1,10 +1,14 @@
 """The queue: who waits for slots, in which order, and who must be looked at when something frees.
 
-Waiting requests are grouped by *shape* (what they need). All of a group wait for the same
-things, so only its head is ever looked at. A group that does not fit *watches* one resource it
-lacks, and is looked at again when that one has enough. So an event costs what it frees, not
-what waits: 100,000 waiting requests of 200 shapes are 200 heads, of which a freed slot meets
-only those that watch its pool.
+The order is: those that something is kept for, then the class, then teams below their share, then
+the key. A request that does not fit lets others go around it; of those the shortest goes first.
+
+Nothing of this walks what waits. Requests of one need stand in a *group*, and groups that need the
+same of the pools, with the same class and team, in a *profile*. All of a profile lack the same
+pool, so it *watches* that pool, and is looked at again when there is enough of it. A group whose
+head lacks anything else (an asset, a good version of one) watches that. So an event costs what it
+frees: 100,000 waiting requests of 200 profiles are 200 heads, of which a freed slot meets only
+those that watch its pool.
 
 Resources are strings: `pool:NAME`, `asset:NAME` (a reader holds 1, a writer all), and
 `fresh:NAME`, which is there while the asset is not suspect and is never used up.
@@ -13,10 +17,12 @@ Resources are strings: `pool:NAME`, `asset:NAME` (a reader holds 1, a writer all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from datetime import datetime
-from heapq import heappop, heappush
-from itertools import count, takewhile
-from typing import TypeAlias
+from heapq import heapify, heappop, heappush
+from itertools import takewhile
+from math import inf
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -24,15 +30,65 @@ from msgspec import Struct
 Key: TypeAlias = tuple[int, datetime, datetime, int, int]
 #: What a request needs, sorted by resource, and whether its run is admitted already.
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], bool]
+#: What all of a group have in common: its profile's sign, other needs, and whose duration they are to have.
+Place: TypeAlias = tuple["Sign", tuple[tuple[str, int], ...], tuple[str, str]]
+#: What all of a profile have in common: slots of pools, admitted already, rank, team, backfill.
+Sign: TypeAlias = tuple[tuple[tuple[str, int], ...], bool, int, str, bool]
+#: How a profile stands now: rank, whether its team would borrow.
+Stand: TypeAlias = tuple[int, bool]
+
+#: A heap is tidied when it has so many entries, and twice as many as counted the last time.
+MOST_STALE = 64
+
+T = TypeVar("T")
+
+
+class Room(Struct, frozen=True):
+    """What a reservation leaves to others.
+
+    Attributes:
+        seconds: whatever ends within so many seconds delays it not; None where nobody knows.
+        spare: resource -> how much of it will not be needed even when the reservation is used.
+    """
+
+    seconds: float | None
+    spare: dict[str, int]
+
+
+class Ground(Protocol):
+    """What the queue must know of the world to choose; it is asked anew each time."""
+
+    def free(self, resource: str) -> int:
+        """How much of a resource is free now."""
+
+    def capacity(self, resource: str) -> int:
+        """How much of a resource there is."""
+
+    def stand(self, sign: Sign) -> Stand:
+        """How requests of a profile stand now."""
+
+    def margin(self, resource: str) -> int:
+        """How much of a resource is to stay free while who asks has slack."""
+
+    def is_slack(self, request: Request) -> bool:
+        """Whether a request may still wait without harm to a promise."""
+
+    def room(self, request: Request) -> Room:
+        """What the reservation for a request leaves to others."""
 
 
 class Request(Struct, eq=False, gc=False):
-    """A run that waits for admission (`task` is ""), or a task of an admitted run that waits for slots."""
+    """A run that waits for admission (`task` is ""), or a task of an admitted run that waits for slots.
+
+    `takes` is how long it is expected to take in seconds, where that is its own and not its group's.
+    """
 
     key: Key
     run: str
     task: str
     shape: Shape
+    place: Place
+    takes: float | None = None
     gone: bool = False
 
     @property
@@ -45,6 +101,11 @@ class Request(Struct, eq=False, gc=False):
         """Whether its run is admitted already, so that no reservation holds it back."""
         return self.shape[1]
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Run and task."""
+        return (self.run, self.task)
+
 
 class Claim(Struct, eq=False, gc=False):
     """What is kept for a request for which attempts were asked to make room, all that it needs, until `until`."""
@@ -53,47 +114,170 @@ class Claim(Struct, eq=False, gc=False):
     until: datetime
 
 
-class Group(Struct, eq=False, gc=False):
-    """Requests of one shape; `watching` is the resource its head lacks, None while it is to be looked at."""
+class Lazy(Generic[T]):
+    """A heap of what may not hold any more: that is dropped when it comes to the top, or when it is too much."""
 
-    shape: Shape
-    heap: list[tuple[Key, int, Request]]
-    watching: str | None = None
+    __slots__ = ("_entries", "_holds", "_limit", "_number")
+
+    def __init__(self, holds: Callable[[Any, T], bool]) -> None:
+        self._entries: list[tuple[Any, int, T]] = []
+        self._holds, self._limit, self._number = holds, MOST_STALE, 0
+
+    def push(self, order: Any, item: T) -> None:
+        """Add an item; the number keeps two entries of one order from comparing items."""
+        self._number += 1
+        heappush(self._entries, (order, self._number, item))
+        if len(self._entries) > self._limit:
+            self._entries = [entry for entry in self._entries if self._holds(entry[0], entry[2])]
+            heapify(self._entries)
+            self._limit = max(MOST_STALE, 2 * len(self._entries))
+
+    def top(self) -> tuple[Any, T] | None:
+        """The first that holds, and its order."""
+        entries = self._entries
+        while entries:
+            order, _, item = entries[0]
+            if self._holds(order, item):
+                return order, item
+            heappop(entries)
+        return None
+
+
+class Group:
+    """Requests of one need, and of one expected duration unless each has its own.
+
+    Attributes:
+        first: key of its first request; `shortest` (seconds, key) of the one that is expected to end first.
+        watching: what else than a pool its head lacks; None while it is ready as far as that goes.
+        usual: seconds that its requests are expected to take, where they have no time of their own.
+    """
+
+    def __init__(self, place: Place, profile: Profile, usual: float | None) -> None:
+        self.place, self.profile, self.usual = place, profile, usual
+        self.watching: str | None = None
+        self.first: Key | None = None
+        self.shortest: tuple[float, Key] | None = None
+        self._by_key: Lazy[Request] = Lazy(_waits)
+        self._by_takes: Lazy[Request] = Lazy(_waits)
+
+    def push(self, request: Request) -> None:
+        """Let a request stand in it."""
+        self._by_key.push(request.key, request)
+        if request.takes is not None:
+            self._by_takes.push((request.takes, request.key), request)
 
     def head(self) -> Request | None:
-        """The first request that is still there."""
-        while self.heap and self.heap[0][2].gone:
-            heappop(self.heap)
-        return self.heap[0][2] if self.heap else None
+        """The first request by key."""
+        top = self._by_key.top()
+        return top[1] if top else None
+
+    def brief(self) -> Request | None:
+        """The one that is expected to end first; unknown durations come last, by key."""
+        top = self._by_takes.top()
+        return top[1] if top else self.head()
+
+    def settle(self) -> bool:
+        """Note its head and its shortest request anew; whether anything of that changed."""
+        head, brief = self.head(), self.brief()
+        before = self.first, self.shortest
+        self.first = head.key if head else None
+        self.shortest = (self.takes(brief), brief.key) if brief else None
+        return before != (self.first, self.shortest)
+
+    def takes(self, request: Request) -> float:
+        """Seconds that a request is expected to take; infinite where nobody knows."""
+        usual = self.usual if request.takes is None else request.takes
+        return inf if usual is None else usual
 
 
-#: A group by the key of its head; the number keeps two entries of one key from comparing groups.
-Entry: TypeAlias = tuple[Key, int, Group]
+class Profile:
+    """Groups that need the same of the pools, with the same class and team; `watching` is the pool they lack."""
+
+    def __init__(self, sign: Sign) -> None:
+        self.sign = sign
+        self.groups: dict[Place, Group] = {}
+        self.watching: str | None = None
+        self.heads: Lazy[Group] = Lazy(lambda key, group: group.first == key)
+        self.ready: Lazy[Group] = Lazy(lambda key, group: group.watching is None and group.first == key)
+        self.brief: Lazy[Group] = Lazy(lambda order, group: group.watching is None and group.shortest == order)
+
+    @property
+    def pools(self) -> tuple[tuple[str, int], ...]:
+        """(pool, slots), sorted."""
+        return self.sign[0]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether its runs are admitted already."""
+        return self.sign[1]
+
+    @property
+    def rank(self) -> int:
+        """The rank of its class."""
+        return self.sign[2]
+
+    def first(self) -> Key | None:
+        """The key of its first request, whatever that waits for."""
+        top = self.heads.top()
+        return top[0] if top else None
+
+    def note(self, group: Group) -> None:
+        """A group has another head, another shortest request, or is ready again."""
+        if group.first is None or group.shortest is None:
+            return
+        self.heads.push(group.first, group)
+        if group.watching is None:
+            self.ready.push(group.first, group)
+            self.brief.push(group.shortest, group)
+
+
+#: How a request that may start compares: stand, whether it goes around another, then duration, then key.
+Offer: TypeAlias = tuple[Stand, bool, float, Key, Request]
 
 
 class Queue:
-    """All waiting requests. Holds no facts of its own: State can always build it again."""
+    """All waiting requests. Holds no facts of its own: State can always build it again.
 
-    def __init__(self) -> None:
-        self._groups: dict[Shape, Group] = {}
-        #: Resource -> groups that need some of it.
-        self._needing: dict[str, dict[Shape, Group]] = {}
+    Args:
+        strict: nothing passes the first request by key that lacks slots; nothing is kept for anybody.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._requests: dict[tuple[str, str], Request] = {}
+        self._groups: dict[Place, Group] = {}
+        self._profiles: dict[Sign, Profile] = {}
+        #: Whose duration -> seconds, and groups that are expected to take as long.
+        self._usual: dict[tuple[str, str], float | None] = {}
+        self._sources: dict[tuple[str, str], dict[Place, Group]] = {}
+        #: Pool -> profiles that need some of it, and how much.
+        self._wanting: dict[str, dict[Sign, tuple[int, Profile]]] = {}
+        #: Pool -> the profile that was last found to be gone around there.
+        self._passed: dict[str, Profile] = {}
+        # Profiles to look at; those that watch a pool, by how much they need; and those that are held
+        # back by something that passes with time, so that they are looked at in each pass.
+        self._candidates: dict[Sign, Profile] = {}
+        self._watchers: dict[str, dict[int, dict[Sign, Profile]]] = {}
+        self._held: dict[Sign, Profile] = {}
+        # The same for groups and what else than pools they lack.
+        self._group_watchers: dict[str, dict[int, dict[Place, Group]]] = {}
+        self._held_groups: dict[Place, Group] = {}
+        self._freed: dict[str, None] = {}
+        #: All groups by the key of their head, where the order is strict.
+        self._line: Lazy[Group] = Lazy(lambda key, group: group.watching is None and group.first == key)
+        #: Resource -> (run, task) of the request for which whatever gets free of it is kept.
+        self.reserved: dict[str, tuple[str, str]] = {}
+        #: (run, task) of such a request -> when it was expected to start when that began; None where nobody knew.
+        self.promised: dict[tuple[str, str], datetime | None] = {}
         #: (run, task) -> what is kept for that request, in the order in which room was made for them.
         self.claims: dict[tuple[str, str], Claim] = {}
         self._claimed: dict[str, int] = {}
-        self._requests: dict[tuple[str, str], Request] = {}
-        # Groups to look at, and groups by (resource, amount, admitted) they watch; both as heaps of
-        # entries that count only while they say the truth.
-        self._fresh: list[Entry] = []
-        self._watchers: dict[str, dict[tuple[int, bool], list[Entry]]] = {}
-        self._entries = count()
-        self._freed: dict[str, None] = {}
-        #: Resource -> (run, task) of the request for which whatever gets free of it is kept.
-        self.reserved: dict[str, tuple[str, str]] = {}
-        #: Requests in line for a reservation; an entry counts while the request waits with that key.
-        self._late: list[tuple[Key, str, str]] = []
+        self._rooms: dict[tuple[str, str], Room] = {}
+        #: Requests in line for a reservation.
+        self._late: Lazy[tuple[str, str]] = Lazy(self._is_late)
         #: Resource -> requests taken out of that line until some of it becomes free.
-        self._aside: dict[str, list[tuple[Key, str, str]]] = {}
+        self._aside: dict[str, list[tuple[Key, tuple[str, str]]]] = {}
+        self._is_aside: dict[tuple[str, str], Key] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -105,30 +289,67 @@ class Queue:
         """The request of that run and task, if it waits."""
         return self._requests.get((run, task))
 
-    def add(self, key: Key, run: str, task: str, shape: Shape) -> None:
-        """Let a request wait."""
-        group = self._groups.get(shape)
-        if group is None:
-            group = self._groups[shape] = Group(shape, [])
-            for resource, _ in shape[0]:
-                self._needing.setdefault(resource, {})[shape] = group
-        # The group's own shape, so that 100,000 requests share 200 tuples.
-        request = self._requests[run, task] = Request(key, run, task, group.shape)
-        before = group.head()
-        heappush(group.heap, (key, next(self._entries), request))
-        if before is None or key < before.key:
-            # A new head of a blocked group lacks what the old one lacked (same shape), unless
-            # that was kept for a request which comes after the new one.
-            if group.watching in self.reserved:
-                group.watching = None
-            self._place(group, key)
+    # Requests come and go.
+
+    def add(
+        self,
+        key: Key,
+        run: str,
+        task: str,
+        shape: Shape,
+        *,
+        team: str = "",
+        backfill: bool = False,
+        source: tuple[str, str] = ("", ""),
+        takes: float | None = None,
+    ) -> None:
+        """Let a request wait.
+
+        Args:
+            source: pipeline and task whose duration is its own; ("", "") where `takes` is for it alone.
+            takes: how long it is expected to take in seconds, None where nobody knows.
+        """
+        needs, admitted = shape
+        pools = tuple(need for need in needs if need[0].startswith("pool:"))
+        others = needs if not pools else tuple(need for need in needs if not need[0].startswith("pool:"))
+        place = ((pools, admitted, key[0], team, backfill), others, source)
+        own = takes if source == ("", "") else None
+        if source != ("", ""):
+            self._usual[source] = takes
+        self._join(Request(key, run, task, shape, place, own))
+
+    def _join(self, request: Request) -> None:
+        """Put a request into its group."""
+        group = self._groups.get(request.place) or self._open(request.place)
+        # The group's own place, so that 100,000 requests share the tuples of 200 groups.
+        request.place = group.place
+        self._requests[request.name] = request
+        group.push(request)
+        self._settle(group)
+        profile = group.profile
+        if profile.watching is None or profile.sign in self._held:
+            self._look_at(profile)
+
+    def _open(self, place: Place) -> Group:
+        sign = place[0]
+        profile = self._profiles.get(sign)
+        if profile is None:
+            profile = self._profiles[sign] = Profile(sign)
+            for pool, amount in profile.pools:
+                self._wanting.setdefault(pool, {})[sign] = (amount, profile)
+        group = self._groups[place] = profile.groups[place] = Group(place, profile, self._usual.get(place[2]))
+        if place[2] != ("", ""):
+            self._sources.setdefault(place[2], {})[place] = group
+        return group
 
     def remove(self, run: str, task: str) -> None:
         """Take a request out, because it was granted or is not wanted any more."""
         request = self._requests.pop((run, task), None)
         if request is None:
             return
-        is_claimed = (run, task) in self.claims
+        is_claimed = request.name in self.claims
+        self._is_aside.pop(request.name, None)
+        self._rooms.clear()
         self.release(request)
         if not is_claimed:
             self._leave(request)
@@ -136,95 +357,280 @@ class Queue:
     def _leave(self, request: Request) -> None:
         """Take a request out of its group."""
         request.gone = True
-        group = self._groups[request.shape]
-        head = group.head()
-        if head is None:
-            del self._groups[request.shape]
-            for resource, _ in request.needs:
-                del self._needing[resource][request.shape]
-        elif head.key > request.key:
-            self._place(group, head.key)
+        group = self._groups[request.place]
+        self._settle(group)
+        if group.first is None:
+            self._close(group)
+
+    def _close(self, group: Group) -> None:
+        place, profile = group.place, group.profile
+        del self._groups[place], profile.groups[place]
+        self._held_groups.pop(place, None)
+        if group.watching is not None:
+            for groups in self._group_watchers.get(group.watching, {}).values():
+                groups.pop(place, None)
+        if place[2] in self._sources:
+            _drop(self._sources, place[2], place)
+        if profile.groups:
+            return
+        self._forget(profile)
+        del self._profiles[profile.sign]
+        for pool, _ in profile.pools:
+            _drop(self._wanting, pool, profile.sign)
+            if self._passed.get(pool) is profile:
+                del self._passed[pool]
+
+    def _settle(self, group: Group) -> None:
+        if group.settle():
+            group.profile.note(group)
+            if self._strict and group.first is not None and group.watching is None:
+                self._line.push(group.first, group)
+
+    def learn(self, source: tuple[str, str], takes: float | None) -> None:
+        """What a pipeline's run, or a task of it, is expected to take has changed."""
+        if source in self._usual:
+            self._usual[source] = takes
+        for group in self._sources.get(source, {}).values():
+            group.usual = takes
+            self._settle(group)
+            if group.place in self._held_groups:
+                self._wake_group(group)
+            if group.profile.sign in self._held:
+                self._look_at(group.profile)
 
     def freed(self, resource: str) -> None:
         """Some of a resource became free, so its watchers are to be looked at."""
         self._freed[resource] = None
-        for entry in self._aside.pop(resource, ()):
-            heappush(self._late, entry)
+        self._rooms.clear()
+        for key, name in self._aside.pop(resource, ()):
+            if self._is_aside.pop(name, None) is not None:
+                self._late.push(key, name)
 
-    def block(self, request: Request, resource: str) -> None:
-        """The request's group lacks this resource: look again when there is more of it."""
-        group = self._groups[request.shape]
+    # Choosing.
+
+    def begin(self) -> None:
+        """Time has gone on: look again at whom only time holds back."""
+        self._rooms.clear()
+        for profile in list(self._held.values()):
+            self._look_at(profile)
+        for group in list(self._held_groups.values()):
+            self._wake_group(group)
+
+    def next(self, ground: Ground) -> Request | None:
+        """The request that may start first, if any may. The caller must take it out before asking again."""
+        self._wake(ground)
+        if self._strict:
+            return self._next_in_line(ground)
+        best: Offer | None = None
+        for profile in list(self._candidates.values()):
+            offer = self._offer(profile, ground)
+            if offer is None:
+                del self._candidates[profile.sign]
+            elif best is None or offer < best:
+                best = offer
+        return best[-1] if best else None
+
+    def _wake(self, ground: Ground) -> None:
+        for resource in self._freed:
+            left = ground.free(resource)
+            profiles = self._watchers.get(resource, {})
+            for amount in [amount for amount in profiles if amount <= left]:
+                for profile in list(profiles[amount].values()):
+                    self._look_at(profile)
+            groups = self._group_watchers.get(resource, {})
+            for amount in [amount for amount in groups if amount <= left]:
+                for group in list(groups.pop(amount).values()):
+                    self._wake_group(group)
+        self._freed.clear()
+
+    def _look_at(self, profile: Profile) -> None:
+        self._forget(profile)
+        if not self._strict:
+            self._candidates[profile.sign] = profile
+
+    def _forget(self, profile: Profile) -> None:
+        """Take a profile out of wherever it stands."""
+        self._candidates.pop(profile.sign, None)
+        self._held.pop(profile.sign, None)
+        if profile.watching is not None:
+            amount = next(amount for pool, amount in profile.pools if pool == profile.watching)
+            by_amount = self._watchers.get(profile.watching, {})
+            if amount in by_amount:
+                by_amount[amount].pop(profile.sign, None)
+                if not by_amount[amount]:
+                    del by_amount[amount]
+            profile.watching = None
+
+    def _wake_group(self, group: Group) -> None:
+        self._held_groups.pop(group.place, None)
+        group.watching = None
+        if group.first is None:
+            return
+        group.profile.note(group)
+        if self._strict:
+            self._line.push(group.first, group)
+        elif group.profile.watching is None or group.profile.sign in self._held:
+            self._look_at(group.profile)
+
+    def _offer(self, profile: Profile, ground: Ground) -> Offer | None:
+        """What a profile has that may start now; None after it was put where it waits to be looked at again."""
+        for pool, amount in profile.pools:
+            if ground.free(pool) < amount:
+                profile.watching = pool
+                self._watchers.setdefault(pool, {}).setdefault(amount, {})[profile.sign] = profile
+                return None
+        stand = ground.stand(profile.sign)
+        before, seconds = self._leeway(profile, ground)
+        tight = None if profile.admitted or not profile.rank else _tight(profile, ground)
+        while (top := profile.ready.top()) is not None:
+            key, group = top
+            request = group.head()
+            assert request is not None, "a group without requests is closed"
+            around = self._is_around(profile, (stand, key), ground)
+            if tight is not None:
+                if ground.is_slack(request):
+                    self._hold(profile, tight)
+                    return None
+            elif around or (before is not None and key > before):
+                group, request = _shortest(profile, seconds if before is not None else inf, request, group)
+            if before is not None and request.key > before:
+                if not group.takes(request) <= seconds:
+                    self._hold(profile, profile.pools[0][0])
+                    return None
+                around = True
+            lacking = self._lacks(group, request, ground)
+            if lacking is None:
+                return (stand, around, group.takes(request) if around else 0.0, request.key, request)
+            self._set_watching(group, *lacking)
+        return None
+
+    def _hold(self, profile: Profile, pool: str) -> None:
+        profile.watching = pool
+        self._held[profile.sign] = profile
+
+    def _leeway(self, profile: Profile, ground: Ground) -> tuple[Key | None, float]:
+        """Whom a reservation keeps slots from: requests after that key, unless they end within so many seconds."""
+        before, seconds = None, inf
+        if profile.admitted:
+            return None, inf
+        for pool, amount in profile.pools:
+            holder = self._requests.get(self.reserved.get(pool, ("", "")))
+            if holder is None:
+                continue
+            room = self._room(holder, ground)
+            if amount <= room.spare.get(pool, 0):
+                continue
+            before = holder.key if before is None else min(before, holder.key)
+            seconds = min(seconds, -1.0 if room.seconds is None else room.seconds)
+        return before, seconds
+
+    def _room(self, holder: Request, ground: Ground) -> Room:
+        room = self._rooms.get(holder.name)
+        if room is None:
+            room = self._rooms[holder.name] = ground.room(holder)
+        return room
+
+    def _is_around(self, profile: Profile, order: tuple[Stand, Key], ground: Ground) -> bool:
+        """Whether a request that comes before it lacks a pool that it needs as well."""
+        for pool, _ in profile.pools:
+            left, most = ground.free(pool), ground.capacity(pool)
+            wanting = self._wanting[pool]
+            hint = self._passed.get(pool)
+            if hint is not None and _is_passed(hint, wanting[hint.sign][0], left, most, order, ground):
+                return True
+            for amount, other in wanting.values():
+                if other is not profile and _is_passed(other, amount, left, most, order, ground):
+                    self._passed[pool] = other
+                    return True
+        return False
+
+    def _lacks(self, group: Group, request: Request, ground: Ground) -> tuple[str, int, bool] | None:
+        """What else than a pool a request lacks: resource, amount, whether it is there but kept for another."""
+        for resource, amount in group.place[1]:
+            if ground.free(resource) < amount:
+                return resource, amount, False
+            if self.is_kept_from(resource, request, ground):
+                return resource, amount, True
+        return None
+
+    def _set_watching(self, group: Group, resource: str, amount: int, is_kept: bool) -> None:
         group.watching = resource
-        self._place(group, request.key)
+        if is_kept:
+            self._held_groups[group.place] = group
+        else:
+            self._group_watchers.setdefault(resource, {}).setdefault(amount, {})[group.place] = group
 
-    def next(self, free: Callable[[str], int]) -> Request | None:
-        """The first request in queue order that may have come to fit; None when there is none left.
+    def _next_in_line(self, ground: Ground) -> Request | None:
+        while (top := self._line.top()) is not None:
+            group = top[1]
+            request = group.head()
+            assert request is not None, "a group without requests is closed"
+            lacking = self._lacks(group, request, ground)
+            never = next((need for need in group.profile.pools if need[1] > ground.capacity(need[0])), None)
+            if never is not None:
+                # Whatever gets free it does not start, so it holds nobody up.
+                lacking = (*never, False)
+            if lacking is not None:
+                self._set_watching(group, *lacking)
+            elif any(ground.free(pool) < amount for pool, amount in group.profile.pools):
+                return None
+            else:
+                return request
+        return None
 
-        The caller must grant it (`remove`) or `block` it before asking again.
-
-        Args:
-            free: how much of a resource is free now.
-        """
-        found = self._top(self._fresh, None)
-        best, heap = found, self._fresh
-        for resource in list(self._freed):
-            left, is_watched = free(resource), False
-            for (amount, admitted), watchers in self._watchers.get(resource, {}).items():
-                if amount > left:
-                    continue
-                found = self._top(watchers, resource)
-                if found is not None and not admitted and self._is_kept_from(resource, found[0]):
-                    found = None
-                if found is not None:
-                    is_watched = True
-                    if best is None or found[0] < best[0]:
-                        best, heap = found, watchers
-            if not is_watched:
-                del self._freed[resource]
-        if best is None:
-            return None
-        heappop(heap)
-        best[2].watching = None
-        return best[2].head()
+    # Reservations.
 
     def may_reserve(self, key: Key, run: str, task: str) -> None:
         """Let a waiting request stand in line for a reservation."""
-        heappush(self._late, (key, run, task))
+        self._is_aside.pop((run, task), None)
+        self._late.push(key, (run, task))
+
+    def _is_late(self, key: Key, name: tuple[str, str]) -> bool:
+        request = self._requests.get(name)
+        return (
+            request is not None
+            and request.key == key
+            and self._is_aside.get(name) != key
+            and not self.has_reserved(request)
+        )
 
     def next_late(self) -> Request | None:
         """The first request in line for a reservation; the caller must reserve for it or set it aside to go on."""
-        while self._late:
-            key, run, task = self._late[0]
-            request = self._requests.get((run, task))
-            if request is not None and request.key == key and not self.has_reserved(request):
-                return request
-            heappop(self._late)
-        return None
+        top = self._late.top()
+        return self._requests[top[1]] if top else None
 
     def set_aside(self, until: str | None) -> None:
         """Take the first request out of the line for reservations, until some of a resource is free."""
-        entry = heappop(self._late)
+        top = self._late.top()
+        assert top is not None, "only who stands in line is set aside"
+        self._is_aside[top[1]] = top[0]
         if until is not None:
-            self._aside.setdefault(until, []).append(entry)
+            self._aside.setdefault(until, []).append(top)
 
-    def reserve(self, run: str, task: str, resources: tuple[str, ...]) -> None:
-        """Keep what gets free of these resources for one request."""
+    def reserve(self, run: str, task: str, resources: tuple[str, ...], start: datetime | None) -> None:
+        """Keep what gets free of these resources for one request, which is expected to start then."""
+        self.promised[run, task] = start
+        self._rooms.pop((run, task), None)
         for resource in resources:
             self.reserved[resource] = (run, task)
 
     def release(self, request: Request) -> None:
         """Keep nothing for a request any more."""
+        self.promised.pop(request.name, None)
         self._drop_claim(request)
-        for resource in [r for r, holder in self.reserved.items() if holder == (request.run, request.task)]:
+        for resource in [r for r, holder in self.reserved.items() if holder == request.name]:
             del self.reserved[resource]
             self.freed(resource)
+            # Whom it held back may go now.
+            self.begin()
 
     def claim(self, run: str, task: str, resources: dict[str, int], until: datetime) -> None:
         """Keep so much of these resources for a request for which room is made; it waits outside its group."""
         request = self._requests.get((run, task))
         if request is not None:
+            # The one in the group counts as gone.
+            self._requests[run, task] = copy(request)
             self._leave(request)
-            self._requests[run, task] = Request(request.key, run, task, request.shape)
         self.claims[run, task] = Claim(resources, until)
         for resource, amount in resources.items():
             self._claimed[resource] = self._claimed.get(resource, 0) + amount
@@ -233,7 +639,7 @@ class Queue:
         """How much of a resource is claimed, or by those for which room was made before a request."""
         if before is None:
             return self._claimed.get(resource, 0)
-        names = takewhile(lambda name: name != (before.run, before.task), self.claims)
+        names = takewhile(lambda name: name != before.name, self.claims)
         return sum(self.claims[name].resources.get(resource, 0) for name in names)
 
     def claimants(self) -> list[Request]:
@@ -247,58 +653,115 @@ class Queue:
             self._drop_claim(request)
         return bool(over)
 
-    def heads_needing(self, resource: str) -> list[Request]:
-        """The first request of each shape that needs some of a resource."""
-        heads = (group.head() for group in self._needing.get(resource, {}).values())
-        return [head for head in heads if head is not None]
-
     def _drop_claim(self, request: Request) -> None:
-        claim = self.claims.pop((request.run, request.task), None)
+        claim = self.claims.pop(request.name, None)
         if claim is not None:
             for resource, amount in claim.resources.items():
                 self._claimed[resource] -= amount
                 self.freed(resource)
-            if (request.run, request.task) in self._requests:
-                self.add(request.key, request.run, request.task, request.shape)
+            if request.name in self._requests:
+                self._join(request)
 
     def has_reserved(self, request: Request) -> bool:
         """Whether something is kept for the request."""
-        return (request.run, request.task) in self.reserved.values()
+        return request.name in self.reserved.values()
 
-    def is_kept_from(self, resource: str, request: Request) -> bool:
-        """Whether a resource is kept for another request, which comes before this one."""
-        return not request.admitted and self._is_kept_from(resource, request.key)
+    def holder_before(self, resource: str, request: Request) -> Request | None:
+        """The request before this one for which a resource is kept, if there is one."""
+        holder = None if request.admitted else self._requests.get(self.reserved.get(resource, ("", "")))
+        return holder if holder is not None and holder.key < request.key else None
 
-    def _is_kept_from(self, resource: str, key: Key) -> bool:
-        holder = self._requests.get(self.reserved.get(resource, ("", "")))
-        return holder is not None and holder.key < key
+    def is_kept_from(self, resource: str, request: Request, ground: Ground) -> bool:
+        """Whether a resource is kept for another request, and this one would be in its way."""
+        holder = self.holder_before(resource, request)
+        if holder is None:
+            return False
+        room = self._room(holder, ground)
+        if dict(request.needs)[resource] <= room.spare.get(resource, 0):
+            return False
+        return room.seconds is None or not self.takes(request) <= room.seconds
+
+    # Questions.
+
+    def takes(self, request: Request) -> float:
+        """Seconds that a request is expected to take; infinite where nobody knows."""
+        usual = self._usual.get(request.place[2]) if request.takes is None else request.takes
+        return inf if usual is None else usual
+
+    def passed_by(self, request: Request, ground: Ground) -> Request | None:
+        """The first that comes before this one and lacks a pool it needs as well: it would go around that."""
+        if self._strict:
+            top = self._line.top()
+            head = top[1].head() if top else None
+            return head if head is not None and head.key < request.key else None
+        order, found = (ground.stand(request.place[0]), request.key), None
+        for pool, _ in request.place[0][0]:
+            left, most = ground.free(pool), ground.capacity(pool)
+            for amount, other in self._wanting[pool].values():
+                top = other.heads.top()
+                if top is None or not _is_passed(other, amount, left, most, order, ground):
+                    continue
+                head = top[1].head()
+                if head is not None and (found is None or head.key < found.key):
+                    found = head
+        return found
+
+    def heads_needing(self, pool: str) -> list[Request]:
+        """The first request of each group that needs some of a pool."""
+        groups = [
+            group for _, profile in self._wanting.get(pool, {}).values() for group in profile.groups.values()
+        ]
+        heads = (group.head() for group in groups)
+        return [head for head in heads if head is not None]
 
     def is_wanted(self, resource: str) -> bool:
         """Whether anybody waits who needs some of a resource."""
-        return any(name == resource for shape in self._groups for name, _ in shape[0])
+        return any(name == resource for place in self._groups for name, _ in (*place[0][0], *place[1]))
 
     def watched(self, resource: str) -> list[Request]:
-        """The heads that lack this resource, in queue order."""
-        groups = [group for group in self._groups.values() if group.watching == resource]
+        """The heads that wait for some of this resource, in queue order."""
+        groups: list[Group] = []
+        for _, profile in self._wanting.get(resource, {}).values():
+            groups += profile.groups.values()
+        groups += [group for group in self._groups.values() if group.watching == resource]
         heads = [head for group in groups if (head := group.head()) is not None]
         return sorted(heads, key=lambda request: request.key)
 
-    def _place(self, group: Group, key: Key) -> None:
-        entry = (key, next(self._entries), group)
-        if group.watching is None:
-            heappush(self._fresh, entry)
-            return
-        resource = group.watching
-        amount = next(amount for name, amount in group.shape[0] if name == resource)
-        by_amount = self._watchers.setdefault(resource, {})
-        heappush(by_amount.setdefault((amount, group.shape[1]), []), entry)
 
-    def _top(self, heap: list[Entry], watching: str | None) -> Entry | None:
-        """The first entry that still says the truth; those before it are dropped."""
-        while heap:
-            key, _, group = heap[0]
-            head = group.head()
-            if head is not None and head.key == key and group.watching == watching:
-                return heap[0]
-            heappop(heap)
-        return None
+def _waits(order: Any, request: Request) -> bool:
+    return not request.gone
+
+
+def _tight(profile: Profile, ground: Ground) -> str | None:
+    """The first pool of which a request would take what is to stay free while there is slack."""
+    for pool, amount in profile.pools:
+        margin = ground.margin(pool)
+        if margin and ground.free(pool) < amount + margin:
+            return pool
+    return None
+
+
+def _shortest(profile: Profile, seconds: float, head: Request, group: Group) -> tuple[Group, Request]:
+    """Who of a profile goes around others first, if it ends in time; else its head."""
+    top = profile.brief.top()
+    request = top[1].brief() if top else None
+    if top is None or request is None or top[0][0] > seconds:
+        return group, head
+    return top[1], request
+
+
+def _is_passed(
+    other: Profile, amount: int, left: int, most: int, order: tuple[Stand, Key], ground: Ground
+) -> bool:
+    """Whether the head of a profile comes before that order, and does not fit now though it could."""
+    if not left < amount <= most:
+        return False
+    key = other.first()
+    return key is not None and (ground.stand(other.sign), key) < order
+
+
+def _drop(index: dict[Any, dict[Any, Any]], name: Any, entry: Any) -> None:
+    entries = index[name]
+    del entries[entry]
+    if not entries:
+        del index[name]

@@ -29,8 +29,8 @@ SNAPSHOT_VERSION = 1
 #: A writer in place holds all of an asset, a reader 1. A pool that is not declared any more has as much.
 WHOLE_ASSET = 1 << 30
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-#: Rank of a run that has waited as long as its class may, and of the classes.
-RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3}
+#: Rank of a run that has waited as long as its class may, of the classes, and of backfills.
+RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3, "backfill": 4}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
@@ -487,11 +487,15 @@ class State:
 
     def reset_indexes(self) -> None:
         """Forget everything derived."""
-        self.queue = Queue()
+        self.queue = Queue(strict=self.plan.policy != "promise")
         #: Resource -> how much of it is held.
         self.used: dict[str, int] = {}
-        #: Pool (as a resource) -> attempts and runs that hold some of it.
-        self.holders: dict[str, dict[str, None]] = {}
+        #: Resource -> the attempts and runs that hold some of it, and how much.
+        self.holders: dict[str, dict[str, int]] = {}
+        #: Team -> pool -> slots that its attempts and runs hold; of declared plans with teams only.
+        self.team_used: dict[str, dict[str, int]] = {}
+        #: Pool -> slots that backfills hold.
+        self.backfill_used: dict[str, int] = {}
         #: Pool -> running attempts that may be asked to make room.
         self.preemptible: dict[str, dict[str, None]] = {}
         #: Pool -> how much of it is held by attempts that were asked to stop.
@@ -618,9 +622,45 @@ class State:
         return self.task_of(run, task).pools if state.slots is None else state.slots
 
     def request_key(self, run: Run, task: str) -> Key:
-        """The place in the queue, fixed by facts: class, then due, then arrival."""
+        """The place in the queue, fixed by facts: class, then due, then arrival; or as the policy says."""
         place = 0 if not task else 1 + list(run.tasks).index(task)
-        return (run.rank, run.due, run.created, run.ordinal, place)
+        due = run.tasks[task].due if task else None
+        if self.plan.policy == "promise":
+            return (run.rank, due or run.due, run.created, run.ordinal, place)
+        rank = run.rank if self.plan.policy == "priority" else 0
+        if task and not self.request_shape(run, task)[0]:
+            # It takes nothing from anybody, and what waits in front may wait for its run to end.
+            rank = -1
+        began = due or run.created
+        return (rank, began, began, run.ordinal, place)
+
+    def team_of(self, run: Run) -> str:
+        """The team that a run's slots count for."""
+        pipeline = self.pipeline_of(run)
+        return pipeline.team or pipeline.owner
+
+    def take(self, run: Run, holder: str, resource: str, amount: int) -> None:
+        """An attempt of a run, or the run itself, holds some of a resource from now on."""
+        self._hold(run, holder, resource, amount)
+
+    def give_back(self, run: Run, holder: str, resource: str, amount: int) -> None:
+        """Some of a resource is free again."""
+        self._hold(run, holder, resource, -amount)
+        self.queue.freed(resource)
+
+    def _hold(self, run: Run, holder: str, resource: str, amount: int) -> None:
+        self.used[resource] = self.used.get(resource, 0) + amount
+        held = self.holders.setdefault(resource, {})
+        held[holder] = held.get(holder, 0) + amount
+        if not held[holder]:
+            del held[holder]
+        if not resource.startswith("pool:"):
+            return
+        if self.plan.teams:
+            used = self.team_used.setdefault(self.team_of(run), {})
+            used[resource] = used.get(resource, 0) + amount
+        if run.lane == "backfill":
+            self.backfill_used[resource] = self.backfill_used.get(resource, 0) + amount
 
     # The agenda: moments at which the kernel must look at something.
 
@@ -693,6 +733,9 @@ class State:
             case "raise":
                 run = self.runs.get(about[0])
                 return run is not None and run.rank != RANKS["top"] and run.raised_at == at
+            case "slack":
+                run = self.runs.get(about[0])
+                return run is not None and run.phase == "waiting" and run.due == at
             case "confirm":
                 run = self.runs.get(about[0])
                 return run is not None and any(awaited.by == at for awaited in run.confirming.values())
@@ -745,6 +788,7 @@ class State:
             "claims": [
                 (run, task, claim.resources, claim.until) for (run, task), claim in self.queue.claims.items()
             ],
+            "promised": [(*holder, start) for holder, start in self.queue.promised.items()],
             "sources": list(self.sources.values()),
             "marks": list(self.marks.values()),
             "promises": list(self.promises.values()),
@@ -779,6 +823,7 @@ class Document(Struct):
     hosts: dict[str, str]
     reserved: dict[str, tuple[str, str]]
     claims: list[tuple[str, str, dict[str, int], datetime]] = []
+    promised: list[tuple[str, str, datetime | None]] = []
     sources: list[SourceState] = []
     marks: list[Mark] = []
     promises: list[PromiseState] = []
@@ -801,6 +846,7 @@ def from_document(document: Document) -> State:
     state.queue.reserved = document.reserved
     for claim in document.claims:
         state.queue.claim(*claim)
+    state.queue.promised = {(run, task): start for run, task, start in document.promised}
     state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
     state.sources = {source.source: source for source in document.sources}
     state.marks = {mark.asset: mark for mark in document.marks}

@@ -360,13 +360,13 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.RestSubscription: ("{0.pipeline}", "partition key failures until"),
     d.EndItems: ("{0.pipeline}", "partition key items outcome"),
     d.RaiseRun: ("{0.run}", ""),
-    d.ReserveFor: ("{0.run}", "task resources lacks"),
+    d.ReserveFor: ("{0.run}", "task resources lacks start"),
     d.KeepRoom: ("{0.run}", "task resources until"),
     d.Note: ("{0.subject}", ""),
 }
 
 #: Fields whose times are shown by how far ahead they are.
-LATER = ("deadline", "not_before", "until")
+LATER = ("deadline", "not_before", "until", "start")
 
 
 def describe(decision: d.AnyDecision) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from counterpoint.kernel import events as e
+from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import forget
 
@@ -21,6 +22,9 @@ def durations_learned(state: State, event: e.DurationsLearned) -> None:
 def learn_again(state: State, pipeline: str) -> None:
     """What a pipeline takes is another now: whatever was reckoned with it is reckoned anew."""
     forget(state, pipeline)
+    declared = state.plan.pipelines.get(pipeline)
+    for task in ("", *(declared.tasks if declared else ())):
+        state.queue.learn((pipeline, task), usual_takes(state, pipeline, task))
     touch(state, above(state, [pipeline]))
 
 

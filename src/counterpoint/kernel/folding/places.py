@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Any
 
+from counterpoint.kernel.outlook import own_takes, usual_takes
 from counterpoint.kernel.phases import TASK, check
 from counterpoint.kernel.state import (
     RANKS,
@@ -15,6 +16,7 @@ from counterpoint.kernel.state import (
     TaskState,
     settled,
 )
+from counterpoint.kernel.urgency import task_due
 
 
 def enter(state: State, run: Run) -> None:
@@ -23,7 +25,7 @@ def enter(state: State, run: Run) -> None:
     run.held = True
     note_run(state, run)
     state.written.runs[run.run] = run
-    state.remember(run.raised_at, "raise", run.run)
+    expect_raise(state, run)
     fill_places(state, run.of)
 
 
@@ -104,11 +106,32 @@ def withdraw(state: State, run: Run, task: str) -> None:
 
 
 def wait(state: State, run: Run, task: str) -> None:
+    if task:
+        # Kept, so that its place is the same after a restart, whatever has been learned meanwhile.
+        run.tasks[task].due = task_due(state, run, task) if state.plan.policy == "promise" else state.at
     enqueue(state, run, task)
     state.touched.admission = True
-    if run.raised_at <= state.at and run.rank != RANKS["top"]:
+    expect_slack_to_end(state, run)
+    if run.raised_at <= state.at:
         # Nothing of the run waited when its time was over; now something does.
+        expect_raise(state, run)
+
+
+def expect_raise(state: State, run: Run) -> None:
+    """Note when a run has waited as long as its class may; policies for comparison raise nobody."""
+    if run.rank != RANKS["top"] and state.plan.policy == "promise":
         state.remember(run.raised_at, "raise", run.run)
+
+
+def expect_slack_to_end(state: State, run: Run) -> None:
+    """Note when a waiting run has no slack left, so that no target holds it back any more."""
+    if run.phase != "waiting" or run.due <= state.at or state.queue.get(run.run, "") is None:
+        return
+    pools = (
+        state.plan.pools.get(resource.removeprefix("pool:")) for resource, _ in state.request_shape(run, "")[0]
+    )
+    if any(pool is not None and pool.target is not None for pool in pools):
+        state.remember(run.due, "slack", run.run)
 
 
 def enqueue(state: State, run: Run, task: str) -> None:
@@ -116,8 +139,18 @@ def enqueue(state: State, run: Run, task: str) -> None:
     if run.ending or (not task and not _may_begin(state, run)):
         return
     key = state.request_key(run, task)
-    state.queue.add(key, run.run, task, state.request_shape(run, task))
-    if run.rank == RANKS["top"]:
+    own = own_takes(state, run, task)
+    state.queue.add(
+        key,
+        run.run,
+        task,
+        state.request_shape(run, task),
+        team=state.team_of(run) if state.plan.teams else "",
+        backfill=run.lane == "backfill",
+        source=(run.pipeline, task) if own is None else ("", ""),
+        takes=usual_takes(state, run.pipeline, task) if own is None else own,
+    )
+    if run.rank == RANKS["top"] and state.plan.policy == "promise":
         state.queue.may_reserve(key, run.run, task)
 
 
@@ -143,19 +176,13 @@ def settle_tasks(state: State, run: Run) -> None:
                 wait(state, run, name)
 
 
-def note_holder(state: State, resource: str, name: str) -> None:
-    """Put an attempt or a run that holds some of a pool into the index."""
-    if resource.startswith("pool:"):
-        state.holders.setdefault(resource, {})[name] = None
-
-
 def note_attempt(state: State, attempt: Attempt) -> None:
     """Count what an attempt holds, and put it into the indexes."""
-    is_preemptible = state.pipeline_of(state.runs[attempt.run]).preempt is not None
+    run = state.runs[attempt.run]
+    is_preemptible = state.pipeline_of(run).preempt is not None
     for pool, slots in attempt.slots.items():
         resource = f"pool:{pool}"
-        state.used[resource] = state.used.get(resource, 0) + slots
-        note_holder(state, resource, attempt.attempt)
+        state.take(run, attempt.attempt, resource, slots)
         if is_preemptible:
             state.preemptible.setdefault(resource, {})[attempt.attempt] = None
         if attempt.stopping:
@@ -166,8 +193,7 @@ def forget_attempt(state: State, attempt: Attempt) -> None:
     """Give back what an ended attempt held."""
     for pool, slots in attempt.slots.items():
         resource = f"pool:{pool}"
-        free_up(state, resource, slots)
-        _drop(state.holders, resource, attempt.attempt)
+        free_up(state, state.runs[attempt.run], attempt.attempt, resource, slots)
         _drop(state.preemptible, resource, attempt.attempt)
         if attempt.stopping:
             state.coming[resource] -= slots
@@ -176,15 +202,13 @@ def forget_attempt(state: State, attempt: Attempt) -> None:
 def release(state: State, run: Run) -> None:
     """Give back what the run itself holds: its assets, and its slots where it holds them throughout."""
     for resource, amount in run.holds.items():
-        free_up(state, resource, amount)
-        _drop(state.holders, resource, run.run)
+        free_up(state, run, run.run, resource, amount)
     run.holds = {}
     state.touched.admission = True
 
 
-def free_up(state: State, resource: str, amount: int) -> None:
+def free_up(state: State, run: Run, holder: str, resource: str, amount: int) -> None:
     """Give some of a resource back; lanes that wait for a pool to stand idle are looked at when it does."""
-    state.used[resource] -= amount
-    state.queue.freed(resource)
+    state.give_back(run, holder, resource, amount)
     if not state.used[resource]:
         state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))

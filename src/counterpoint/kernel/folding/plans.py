@@ -9,9 +9,10 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.places import (
     enqueue,
+    expect_raise,
+    expect_slack_to_end,
     fill_places,
     note_attempt,
-    note_holder,
     note_run,
     wait,
     withdraw,
@@ -62,6 +63,10 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
             fill_places(state, lane)
     claim_again(state, claims)
     state.touched.samplers.update(state.plan.samplers)
+    for run in state.runs.values():
+        expect_slack_to_end(state, run)
+        if replaced.policy != state.plan.policy:
+            expect_raise(state, run)
     state.touched.admission = True
 
 
@@ -111,8 +116,7 @@ def advance_clock(state: State, decision: d.AdvanceClock) -> None:
 def rebuild_queue(state: State) -> None:
     """Make every index anew from what is stored: after loading, or when the plan changed."""
     written, touched, agenda, rests = state.written, state.touched, state.agenda, state.rests
-    looks, samples, room_at = state.looks, state.samples, state.room_at
-    reserved, claims = state.queue.reserved, state.queue.claims
+    looks, samples, room_at, before = state.looks, state.samples, state.room_at, state.queue
     state.reset_indexes()
     state.written, state.touched, state.agenda, state.rests = written, touched, agenda, rests
     state.looks, state.samples, state.room_at = looks, samples, room_at
@@ -129,20 +133,19 @@ def rebuild_queue(state: State) -> None:
     for run in sorted(state.runs.values(), key=lambda run: run.ordinal):
         note_run(state, run)
         for resource, amount in run.holds.items():
-            state.used[resource] = state.used.get(resource, 0) + amount
-            note_holder(state, resource, run.run)
+            state.take(run, run.run, resource, amount)
         if run.phase == "waiting" and not run.held:
             enqueue(state, run, "")
         elif run.phase == "running":
             for name, task in run.tasks.items():
                 if task.phase == "ready":
                     enqueue(state, run, name)
-    for resource, holder in reserved.items():
+    for resource, holder in before.reserved.items():
         request = state.queue.get(*holder)
         if request is not None and 0 < dict(request.needs).get(resource, 0) <= state.capacity(resource):
-            state.queue.reserve(*holder, (resource,))
+            state.queue.reserve(*holder, (resource,), before.promised.get(holder))
 
-    claim_again(state, claims)
+    claim_again(state, before.claims)
 
 
 def claim_again(state: State, claims: Mapping[tuple[str, str], Claim]) -> None:

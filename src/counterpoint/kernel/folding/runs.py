@@ -13,9 +13,9 @@ from counterpoint.kernel.folding.items import announce_run, give_back_items, tak
 from counterpoint.kernel.folding.learning import learn_again
 from counterpoint.kernel.folding.places import (
     begin_to_end,
+    enqueue,
     enter,
     leave,
-    note_holder,
     release,
     set_phase,
     settle_tasks,
@@ -62,11 +62,13 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     run.items, run.aside, run.holds, run.confirming, run.refused, run.overtaken = {}, (), {}, {}, "", False
     run.skipped = {}
     run.created = state.at
-    run.top_at = run.due = state.at + state.plan.waits[state.plan.pipelines[run.pipeline].priority_class]
+    is_backfill = run.lane == "backfill"
+    priority = "bulk" if is_backfill else state.plan.pipelines[run.pipeline].priority_class
+    run.top_at = run.due = state.at + state.plan.waits[priority]
     run.latest, run.wanted_by = latest_start(state, run.of)
     if run.latest is not None:
         run.due = min(run.top_at, run.latest)
-    run.rank = RANKS[state.plan.pipelines[run.pipeline].priority_class]
+    run.rank = RANKS["backfill" if is_backfill else priority]
     _forget_ends(run, [task for task in run.tasks.values() if task.phase != "done"])
     take_plan(state, run)
     if all(task.phase != "ready" for task in run.tasks.values()):
@@ -131,8 +133,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     run.trace = decision.trace
     take_items(state, run, decision.items)
     for resource, amount in decision.holds.items():
-        state.used[resource] = state.used.get(resource, 0) + amount
-        note_holder(state, resource, run.run)
+        state.take(run, run.run, resource, amount)
     for name, task in run.tasks.items():
         if task.phase == "ready":
             wait(state, run, name)
@@ -255,13 +256,14 @@ def raise_run(state: State, decision: d.RaiseRun) -> None:
         if request is not None:
             claim = state.queue.claims.get((run.run, name))
             state.queue.remove(run.run, name)
-            wait(state, run, name)
+            enqueue(state, run, name)
+            state.touched.admission = True
             if claim is not None and state.queue.get(run.run, name) is not None:
                 state.queue.claim(run.run, name, claim.resources, claim.until)
 
 
 def reserve_for(state: State, decision: d.ReserveFor) -> None:
-    state.queue.reserve(decision.run, decision.task, decision.resources)
+    state.queue.reserve(decision.run, decision.task, decision.resources, decision.start)
 
 
 def keep_room(state: State, decision: d.KeepRoom) -> None:

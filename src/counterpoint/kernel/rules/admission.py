@@ -1,9 +1,10 @@
 """Who starts now: the queue in its order, whatever fits; a request is granted whole or not at all.
 
-A request that does not fit lets others go around it, until it has waited as long as its class
-may. Then it is at the top, and what gets free of the things it needs is kept for it. Tasks of
-runs that are admitted already are never held back by that: they must end for anything to get
-free, so holding them back could block both sides for ever.
+A request that does not fit lets others go around it, the shortest first, until it has waited as
+long as its class may. Then it is at the top, and what gets free of the things it needs is kept
+for it: others go around it only where they are expected to end before it can start, or take what
+it will leave over. Tasks of runs that are admitted already are never held back by that: they must
+end for anything to get free, so holding them back could block both sides for ever.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from datetime import timedelta
 
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
+from counterpoint.kernel.shares import has_enough
 from counterpoint.kernel.state import Run, State, first_task
 from counterpoint.model.trace import derive_trace
 
@@ -32,12 +35,10 @@ def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     for claimant in state.queue.claimants():
         if fits_claim(state, claimant):
             yield from _grant(state, claimant, host)
-    while (request := state.queue.next(state.free)) is not None:
-        lacking = lacks(state, request)
-        if lacking is not None:
-            state.queue.block(request, lacking)
-        else:
-            yield from _grant(state, request, host)
+    outlook = Outlook(state)
+    state.queue.begin()
+    while (request := state.queue.next(outlook)) is not None:
+        yield from _grant(state, request, host)
     yield from _reserve(state)
 
 
@@ -59,7 +60,7 @@ def lacks(state: State, request: Request) -> str | None:
     for resource, amount in request.needs:
         if state.free(resource) < amount:
             return resource
-        if state.queue.is_kept_from(resource, request):
+        if state.queue.is_kept_from(resource, request, Outlook(state)):
             return resource
     return None
 
@@ -136,11 +137,18 @@ def _pin(state: State, run: Run, asset: str) -> Pin:
 def _reserve(state: State) -> Iterator[AnyDecision]:
     """Keep what gets free for the requests that have waited too long: one at a time for each resource."""
     while (request := state.queue.next_late()) is not None:
+        is_backfill = request.place[0][4]
         suspect = next((r for r, _ in request.needs if r.startswith("fresh:") and not state.free(r)), None)
         if suspect is not None or any(amount > state.capacity(resource) for resource, amount in request.needs):
             # It cannot start whatever gets free, so it must not keep anything from those that can:
             # a reader of a suspect asset would lock out the writer it waits for.
             state.queue.set_aside(suspect)
+            continue
+        pools = request.place[0][0] if is_backfill else ()
+        full = next((pool for pool, slots in pools if has_enough(state, pool, slots)), None)
+        if full is not None:
+            # Old backfills have their part of this pool; the next of them has its turn when one of those ends.
+            state.queue.set_aside(full)
             continue
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith("fresh:"))
         if any(resource in state.queue.reserved for resource in resources):
@@ -152,4 +160,5 @@ def _reserve(state: State) -> Iterator[AnyDecision]:
             run=request.run,
             task=request.task,
             resources=resources,
+            start=expected_start(state, request),
         )

@@ -106,6 +106,9 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 yield from _look(state, state.attempts[about[0]])
             case "raise":
                 yield from _raise(state, state.runs[about[0]])
+            case "slack":
+                # No target holds it back from now on.
+                state.touched.admission = True
             case "confirm":
                 yield from refuse_late(state, state.runs[about[0]])
             case "sample":

@@ -204,11 +204,11 @@ def new_run(
     """The decision that lets a run of this lane begin to wait, with its place in the queue.
 
     Args:
-        work: `backfill` makes up for the past.
+        work: `backfill` makes up for the past: it comes after all live work, and waits as long as bulk may.
         takes_s, deadline: how long it takes and when it should have ended, where whoever asks says so.
     """
     pipeline, partition, key = lane
-    priority = state.plan.pipelines[pipeline].priority_class
+    priority = state.plan.pipelines[pipeline].priority_class if work == "live" else "bulk"
     top_at = state.at + state.plan.waits[priority]
     latest, wanted_by = urgency_of(state, lane, takes_s=takes_s, deadline=deadline)
     return CreateRun(
@@ -218,7 +218,7 @@ def new_run(
         pipeline=pipeline,
         key=key,
         partition=partition,
-        rank=RANKS[priority],
+        rank=RANKS[priority if work == "live" else "backfill"],
         due=top_at if latest is None else min(top_at, latest),
         top_at=top_at,
         latest=latest,

@@ -37,6 +37,7 @@ from msgspec import Struct
 
 from counterpoint.kernel.decisions import AnyDecision, KeepRoom, Reason
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.outlook import Outlook
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.state import RANKS, Attempt, Run, State
@@ -92,7 +93,8 @@ def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
     if not chosen:
         return
     grace = max(victim.grace for victim in chosen)
-    latest = taker.tasks[request.task].due if request.task else taker.latest
+    # A task has a due time in any case, as part of its place in the queue; it is owed only where its run is.
+    latest = taker.tasks[request.task].due if request.task and taker.latest is not None else taker.latest
     if latest is not None and state.at < latest - grace:
         state.look_for_room(latest - grace)
         return
@@ -144,7 +146,7 @@ def _lacking(state: State, request: Request) -> dict[str, int]:
     for resource, amount in request.needs:
         is_pool = resource.startswith("pool:")
         there = state.free(resource) + (state.coming.get(resource, 0) if is_pool else 0)
-        if amount > state.capacity(resource) or state.queue.is_kept_from(resource, request):
+        if amount > state.capacity(resource) or state.queue.is_kept_from(resource, request, Outlook(state)):
             return {}
         if amount > there:
             if not is_pool:
