@@ -13,7 +13,7 @@ the same share of the budget before it alerts (2 %, 5 % and 10 %). What is left 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -30,6 +30,8 @@ ALERTS: tuple[tuple[float, float, Level], ...] = (
 SHORT = 1 / 12
 #: A target of 100 % leaves no budget to reckon with: it counts as one that leaves this share.
 LEAST_ALLOWED = 1e-4
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Number of the bucket -> (kept, missed, seconds late).
 Counts: TypeAlias = Mapping[int, tuple[int, int, float]]
@@ -84,7 +86,7 @@ def budget(
     target: float,
     over: timedelta,
     width: timedelta,
-    now: int,
+    at: datetime,
     share: Literal["obligations", "time"] = "obligations",
     observed: timedelta | None = None,
 ) -> Budget:
@@ -92,22 +94,25 @@ def budget(
 
     Args:
         counts: as in `PromiseState`.
-        width: length of a bucket; a span counts every bucket that it touches.
-        now: number of the bucket that is going on.
+        width: length of a bucket, counted from 1970; a span counts every bucket that it touches, so one shorter
+            than a bucket counts the one or two that it lies in.
+        at: now.
         observed: for `share: time`, how long the promise has been looked at; None is the whole window.
     """
     allowed = max(1 - target, LEAST_ALLOWED)
     watched = over if observed is None else min(over, observed)
 
-    def missed_share(span: timedelta) -> float | None:
-        kept, missed, late_s = _sum(counts, span, width, now)
+    def missed_share(span: timedelta, first: int | None = None) -> float | None:
+        kept, missed, late_s = _sum(counts, (at - span - _EPOCH) // width if first is None else first)
         if share == "obligations":
             return missed / (kept + missed) if kept + missed else None
         seconds = min(span, watched).total_seconds()
         return min(1.0, late_s / seconds) if seconds > 0 else None
 
-    kept, missed, late_s = _sum(counts, over, width, now)
-    whole = missed_share(over)
+    # The bucket in which the window begins is out of it, so that its length does not depend on the moment.
+    first = (at - over - _EPOCH) // width + 1
+    kept, missed, late_s = _sum(counts, first)
+    whole = missed_share(over, first)
     burns = tuple(_burn(over, missed_share, allowed, *alert) for alert in ALERTS)
     firing = next((burn for burn in burns if burn.is_firing), None)
     return Budget(
@@ -144,8 +149,7 @@ def _burn(
     )
 
 
-def _sum(counts: Counts, span: timedelta, width: timedelta, now: int) -> tuple[int, int, float]:
-    """What is in the buckets that the last `span` touches."""
-    first = now - max(1, -(-span // width)) + 1
-    inside = [count for number, count in counts.items() if first <= number <= now]
+def _sum(counts: Counts, first: int) -> tuple[int, int, float]:
+    """What is in the buckets from the first on."""
+    inside = [count for number, count in counts.items() if number >= first]
     return sum(c[0] for c in inside), sum(c[1] for c in inside), sum(c[2] for c in inside)

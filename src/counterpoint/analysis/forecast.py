@@ -18,11 +18,13 @@ from typing import Literal
 from msgspec import Struct
 
 from counterpoint.kernel.explain import say_clock
-from counterpoint.kernel.rules.batching import ready_at
+from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.state import Attempt, Backlog, Obligation, PromiseState, Run, State
+from counterpoint.kernel.urgency import next_sample, takes, task_takes, waits
+from counterpoint.model.lineage import world
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration
-from counterpoint.model.trigger import OnAsset, OnEvent
+from counterpoint.model.trigger import OnAsset
 
 #: Obligations of one source that are looked at, those due first.
 MOST_OBLIGATIONS = 20
@@ -164,7 +166,6 @@ class _Walk:
     def __init__(self, state: State, at: datetime) -> None:
         self._state, self._at = state, at
         self._assets: dict[tuple[str, str, int], Expected] = {}
-        self._leads: dict[tuple[str, str], bool] = {}
 
     def obligation(self, asset: str, obligation: Obligation) -> Expected:
         """When all that an obligation asks for is expected in the asset."""
@@ -183,32 +184,18 @@ class _Walk:
         reached = state.marks.get(name)
         if source == f"asset:{name}" or (reached is not None and reached.reflects.get(source, -1) >= mark):
             return Expected(self._at)
-        writers = [each for each in state.plan.writers.get(name, ()) if self._leads_from(each, source)]
+        lineage = state.plan.lineage
+        writers = [each for each in lineage.writers.get(name, ()) if source in lineage.through.get(each, ())]
         if not writers:
             return Expected(None, unknown=f"no pipeline brings {_said(source)} to {name}")
         parts = reached.parts if reached is not None else {}
         behind = [each for each in writers if parts.get(each, {}).get(source, -1) < mark]
         return _last((self._pipeline(each, source, mark) for each in behind or writers), self._at)
 
-    # Where changes come from.
-
-    def _leads_from(self, pipeline: str, source: str) -> bool:
-        """Whether changes of a source reach a pipeline."""
-        place = (pipeline, source)
-        if place not in self._leads:
-            self._leads[place] = False  # for a cycle
-            declared = self._state.plan.pipelines[pipeline]
-            self._leads[place] = _takes(declared, source) or bool(self._inputs(declared, source))
-        return self._leads[place]
-
     def _inputs(self, pipeline: Pipeline, source: str) -> list[str]:
-        """The assets through which a source reaches a pipeline."""
-        writers = self._state.plan.writers
-        return [
-            asset
-            for asset in _heard(pipeline)
-            if any(self._leads_from(each, source) for each in writers.get(asset, ()))
-        ]
+        """The assets through which a source reaches a pipeline; not the source itself."""
+        inputs = self._state.plan.lineage.inputs.get(pipeline.name, ())
+        return [each.asset for each in inputs if each.asset and each.subject != source and source in each.sources]
 
     # What goes on in a pipeline.
 
@@ -255,6 +242,9 @@ class _Walk:
             start = start.then("tick", moment, f"{pipeline.name} waits for its clock until {say_clock(moment)}")
         elif pipeline.trigger is None or pipeline.trigger.auto is None:
             return Expected(None, unknown=f"nothing starts {pipeline.name} for what is in {_said(source)} by now")
+        elif source == world(pipeline.name):
+            moment = next_sample(self._state, pipeline.name) or self._at
+            start = start.then("batch", moment, f"{pipeline.name} is due to start at {say_clock(moment)}")
         return self._next_run(pipeline, start, going)
 
     def _opened(self, pipeline: Pipeline, arrival: Expected) -> Expected:
@@ -283,12 +273,10 @@ class _Walk:
             return Expected(None, unknown=f"{name} was paused by {pause.by}")
         if lane.kept or trigger is None:
             return Expected(None, unknown=f"items of {name} are kept back until a person lets them go")
-        moment = state.looks.get(lane.lane) if trigger.auto else ready_at(lane, trigger, state.plan.timezone)
-        if moment is None and trigger.auto is None:
+        moment, _ = forms_at(state, lane, pipeline)
+        if moment is None:
             return Expected(None, unknown=f"{name} waits for more than has come yet")
-        start = Expected(self._at)
-        if moment is not None:
-            start = start.then("batch", moment, f"the batch of {name} closes at {say_clock(moment)}")
+        start = Expected(self._at).then("batch", moment, f"the batch of {name} closes at {say_clock(moment)}")
         if lane.rest_until is not None:
             failures = "1 failed run" if lane.failures == 1 else f"{lane.failures} failed runs"
             text = f"{name} rests until {say_clock(lane.rest_until)} after {failures}"
@@ -313,13 +301,12 @@ class _Walk:
         return self._run_of(pipeline, self._after_wait(pipeline, start))
 
     def _after_wait(self, pipeline: Pipeline, start: Expected) -> Expected:
-        band = self._state.bands.get((pipeline.name, ""))
         if not self._state.host():
             return Expected(None, unknown="no worker host is ready")
-        if band is None or not band.wait_p90 or start.at is None:
+        if start.at is None:
             return start
-        until = start.at + timedelta(seconds=band.wait_p90)
-        return start.then("queue", until, f"{pipeline.name} waits {_length(band.wait_p90)} for its turn (p90)")
+        wait = timedelta(seconds=waits(self._state, pipeline.name))
+        return start.then("queue", start.at + wait, _turn(pipeline.name, wait))
 
     def _run_of(self, pipeline: Pipeline, start: Expected) -> Expected:
         """When a run that starts then is expected to end."""
@@ -351,10 +338,8 @@ class _Walk:
                     return freed
                 start = _last((start, freed), self._at)
         assert start.at is not None, "each part of it is known"
-        band = state.bands.get((run.pipeline, ""))
-        if band is not None and band.wait_p90:
-            turn = run.created + timedelta(seconds=band.wait_p90)
-            start = start.then("queue", turn, f"{run.run} waits {_length(band.wait_p90)} for its turn (p90)")
+        wait = timedelta(seconds=waits(state, run.pipeline))
+        start = start.then("queue", run.created + wait, _turn(run.run, wait))
         return self._run_of(pipeline, start)
 
     def _freed(self, waiter: str, resource: str, amount: int) -> Expected:
@@ -433,45 +418,15 @@ class _Walk:
 
     def _length(self, pipeline: Pipeline, at: datetime) -> timedelta | None:
         """How long a run that starts then takes (p90); None where that is not known."""
-        band = self._state.bands.get((pipeline.name, ""))
-        if band is not None:
-            hour = str(at.weekday() * 24 + at.hour)
-            return timedelta(seconds=band.hours.get(hour, (band.p50, band.p90))[1])
-        ends: dict[str, timedelta] = {}
-        for name in _in_order(pipeline):
-            length = self._task_length(pipeline, name)
-            if length is None:
-                return None
-            before = (ends[after.task] for after in pipeline.tasks[name].after)
-            ends[name] = max(before, default=timedelta()) + length
-        return max(ends.values())
+        band = takes(self._state, pipeline.name, at)
+        return None if band is None else timedelta(seconds=band[1])
 
-    def _task_length(self, pipeline: Pipeline, task: str) -> timedelta | None:
-        band = self._state.bands.get((pipeline.name, task))
+    def _task_length(self, pipeline: Pipeline, name: str) -> timedelta | None:
+        task = pipeline.tasks.get(name)
+        band = task_takes(self._state, pipeline.name, task, self._at) if task is not None else None
         if band is None and len(pipeline.tasks) == 1:
-            band = self._state.bands.get((pipeline.name, ""))
-        if band is not None:
-            return timedelta(seconds=band.p90)
-        declared = pipeline.tasks[task].takes if task in pipeline.tasks else None
-        return declared.p90 if declared is not None else None
-
-
-def _heard(pipeline: Pipeline) -> tuple[str, ...]:
-    """The assets that a pipeline reads or listens to."""
-    sources = pipeline.trigger.sources if pipeline.trigger else ()
-    listened = (source.asset for source in sources if isinstance(source, OnAsset))
-    return tuple(dict.fromkeys((*pipeline.reads, *listened)))
-
-
-def _takes(pipeline: Pipeline, source: str) -> bool:
-    """Whether a pipeline takes changes of a source itself."""
-    kind, _, name = source.partition(":")
-    if kind == "world":
-        return name == pipeline.name
-    if kind == "asset":
-        return name in _heard(pipeline)
-    sources = pipeline.trigger.sources if pipeline.trigger else ()
-    return any(isinstance(each, OnEvent) and each.type == name for each in sources)
+            band = takes(self._state, pipeline.name, self._at)
+        return None if band is None else timedelta(seconds=band[1])
 
 
 def _needs(floor: dict[str, int], source: str, mark: int) -> bool:
@@ -493,8 +448,8 @@ def _never_timed(what: str) -> str:
     return f"how long {what} takes is not known: it has not ended yet"
 
 
-def _length(seconds: float) -> str:
-    return format_duration(timedelta(seconds=seconds))
+def _turn(who: str, wait: timedelta) -> str:
+    return f"{who} waits {format_duration(wait)} for its turn (p90)"
 
 
 def _said(source: str) -> str:

@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
+from counterpoint.analysis.budget import Budget
+from counterpoint.analysis.forecast import Forecast
+from counterpoint.kernel.events import Band
 from counterpoint.model.plan import Plan
 from counterpoint.ports.store import History
 
@@ -81,7 +84,11 @@ class PoolStatus(Struct, frozen=True, kw_only=True):
 
 
 class AssetStatus(Struct, frozen=True, kw_only=True):
-    """The current version of an asset's partition; seq 0 is none yet."""
+    """The current version of an asset's partition; seq 0 is none yet.
+
+    Attributes:
+        reflects: source -> up to where the asset as a whole has its changes; of sources that a promise looks at.
+    """
 
     asset: str
     partition: str
@@ -91,6 +98,48 @@ class AssetStatus(Struct, frozen=True, kw_only=True):
     published_at: datetime | None
     by: str
     suspect: bool
+    reflects: dict[str, int] = field(default_factory=dict)
+
+
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    """How an asset stands to one source.
+
+    Attributes:
+        age_s: how long ago the oldest change happened that is not in the asset yet; 0 if there is none, None if
+            nothing was ever heard of the source.
+        newest: the newest change; `reflects` up to where the asset has them.
+    """
+
+    source: str
+    age_s: float | None
+    newest: int
+    reflects: int
+
+
+class PromiseStatus(Struct, frozen=True, kw_only=True):
+    """A promise now.
+
+    Attributes:
+        owed: what it promises, in words.
+        window_s: over which the share is reckoned.
+        open: obligations neither kept nor missed; `next_due` when the first of them is.
+        incident: the incident going on; "" for none.
+        incidents: how many there were, that one included.
+    """
+
+    asset: str
+    promise: str
+    owed: str
+    target: float
+    window_s: float
+    budget: Budget
+    freshness: list[SourceStatus]
+    open: int
+    next_due: datetime | None
+    forecast: Forecast
+    incident: str
+    breached_at: datetime | None
+    incidents: int
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -108,6 +157,63 @@ class Status(Struct, frozen=True, kw_only=True):
     pools: list[PoolStatus]
     assets: list[AssetStatus]
     notices: list[str]
+    promises: list[PromiseStatus] = field(default_factory=list)
+
+
+class Blamed(Struct, frozen=True, kw_only=True):
+    """A stretch of time and what it is blamed on; those of one account follow each other without a gap.
+
+    Attributes:
+        cause: as in `analysis.blame.Stretch`; `text` says it in words.
+        seconds: how long it was.
+    """
+
+    start: datetime
+    end: datetime
+    seconds: float
+    cause: str
+    text: str
+    run: str = ""
+    name: str = ""
+    holders: list[str] = field(default_factory=list)
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """An entry of a timeline."""
+
+    at: datetime
+    text: str
+
+
+class Downstream(Struct, frozen=True, kw_only=True):
+    """A pipeline that is made of an asset, directly or not, and whose it is."""
+
+    pipeline: str
+    owner: str
+
+
+class IncidentReport(Struct, frozen=True, kw_only=True):
+    """A time in which a promise was broken, for a review without blame for persons.
+
+    Attributes:
+        since: when the first change happened that was not there in time; `due` when it was to be.
+        missed: obligations missed from then to the end.
+        timeline: what happened, oldest first.
+        causes: where the time went from the change until the asset had it, or until now.
+        downstream: who may have felt it.
+    """
+
+    incident: str
+    asset: str
+    promise: str
+    begun_at: datetime
+    ended_at: datetime | None
+    missed: int
+    since: datetime
+    due: datetime
+    timeline: list[Moment]
+    causes: list[Blamed]
+    downstream: list[Downstream]
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -118,6 +224,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
         blockers: what it waits for: {what, name, detail, holders}.
         frees: what would free it; `when` the next known moment at which something changes.
         causes: the chain that led to it, newest first: {run or change, what, at}.
+        blame: where the time went, oldest first; it adds up to the time from the change until the end, or now.
     """
 
     subject: str
@@ -127,6 +234,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     frees: str = ""
     when: datetime | None = None
     causes: list[dict[str, Any]] = field(default_factory=list)
+    blame: list[Blamed] = field(default_factory=list)
 
 
 class StreamMessage(Struct, frozen=True, kw_only=True):
@@ -236,6 +344,14 @@ class Service(Protocol):
 
     async def status(self) -> Status:
         """Everything now, as far as it is committed."""
+        ...
+
+    async def incident(self, name: str) -> IncidentReport:
+        """All that is known of an incident; raises `NotFound` if there is none of that name."""
+        ...
+
+    def durations(self, pipeline: str) -> list[Band]:
+        """How long runs of a pipeline and attempts of its tasks take, as learned; empty until it is."""
         ...
 
     async def explain(self, name: str) -> Explanation:

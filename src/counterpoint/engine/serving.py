@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from counterpoint.engine import facts, observe, status, trigger, why
+from counterpoint.engine import facts, incidents, observe, status, trigger, why
 from counterpoint.engine.decide import Make
 from counterpoint.engine.loop import Engine, message
 from counterpoint.engine.service import (
@@ -20,13 +20,14 @@ from counterpoint.engine.service import (
     AssetStatus,
     Declared,
     Explanation,
+    IncidentReport,
     Status,
     StreamMessage,
 )
 from counterpoint.errors import Conflict, Mistake, NotFound, StoreError, unknown_name
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import CreateRun, Note, PublishAsset, RefuseReport
-from counterpoint.kernel.events import Change
+from counterpoint.kernel.events import Band, Change
 from counterpoint.kernel.state import State
 from counterpoint.model import webhook
 from counterpoint.model.plan import Plan
@@ -302,7 +303,8 @@ class EngineService:
             if isinstance(decision, PublishAsset):
                 break
         await self.engine.decider.committed()
-        return status.asset_status(self.engine.state.asset(read.asset, read.partition or ""))
+        state = self.engine.state
+        return status.asset_status(state, state.asset(read.asset, read.partition or ""))
 
     async def callback(self, attempt: str, *, headers: Mapping[str, str], body: bytes) -> None:
         secret = webhook.derive_secret(self._secret, attempt)
@@ -359,6 +361,13 @@ class EngineService:
         await self.engine.decider.committed()
         now = self.engine.clock.at()
         return await why.explain(self.engine.state, self.history, name, at=now, progress=self.engine.progress)
+
+    async def incident(self, name: str) -> IncidentReport:
+        await self.engine.decider.committed()
+        return await incidents.report(self.engine.state, self.history, name, at=self.engine.clock.at())
+
+    def durations(self, pipeline: str) -> list[Band]:
+        return [band for (name, _), band in self.engine.state.bands.items() if name == pipeline]
 
     async def journal(self, *, after: int = 0, limit: int = 100) -> Sequence[StreamMessage]:
         stored = await self.engine.backend.read(after=after, limit=limit)

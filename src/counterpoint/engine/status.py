@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from counterpoint.engine.promises import promise_statuses
 from counterpoint.engine.service import AssetStatus, PipelineStatus, PoolStatus, Status
 from counterpoint.kernel.explain import why_pipeline
 from counterpoint.kernel.state import AssetState, State
@@ -28,6 +29,7 @@ def status(state: State, *, epoch: int, at: datetime, wall: datetime, notices: S
         pools=[pool_status(state, name) for name in state.plan.pools],
         assets=asset_statuses(state),
         notices=list(notices),
+        promises=promise_statuses(state, at),
     )
 
 
@@ -83,14 +85,15 @@ def asset_statuses(state: State) -> list[AssetStatus]:
     for asset in state.assets.values():
         known.setdefault(asset.asset, []).append(asset)
     return [
-        asset_status(asset)
+        asset_status(state, asset)
         for name, partitions in known.items()
         for asset in (partitions or [AssetState(name, "")])
     ]
 
 
-def asset_status(asset: AssetState) -> AssetStatus:
+def asset_status(state: State, asset: AssetState) -> AssetStatus:
     """The current version of one partition."""
+    mark = state.marks.get(asset.asset)
     return AssetStatus(
         asset=asset.asset,
         partition=asset.partition,
@@ -100,4 +103,5 @@ def asset_status(asset: AssetState) -> AssetStatus:
         published_at=asset.at if asset.seq else None,
         by=asset.by,
         suspect=asset.suspect,
+        reflects=dict(mark.reflects) if mark is not None else {},
     )

@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 
-from counterpoint.engine.service import Explanation
+from counterpoint.engine.accounts import Account, account_of_run, account_of_version
+from counterpoint.engine.incidents import account_of_obligation, blamed
+from counterpoint.engine.promises import promise_statuses
+from counterpoint.engine.service import Explanation, PromiseStatus
 from counterpoint.engine.status import pool_status
 from counterpoint.errors import unknown_name
 from counterpoint.kernel.decisions import Reason
-from counterpoint.kernel.explain import Why, holders_of, say, why_pipeline, why_run
+from counterpoint.kernel.explain import Why, holders_of, say, say_clock, why_pipeline, why_run
 from counterpoint.kernel.state import Run, State
 from counterpoint.model.quantity import format_duration
-from counterpoint.ports.store import EventRow, History, RunRow
+from counterpoint.ports.store import EventRow, History, RunRow, VersionRow
 
 #: Links of a chain of causes that are followed back.
 MOST_CAUSES = 20
@@ -35,8 +38,10 @@ async def explain(
     if name in state.runs:
         run = state.runs[name]
         why = why_run(state, run, at)
-        why = msgspec.structs.replace(why, lines=[*why.lines, *_progress_of(run, progress)])
-        return _explanation(name, why, await causes(history, run))
+        lines = [*why.lines, *_why_now(state, run), *_progress_of(run, progress)]
+        why = msgspec.structs.replace(why, lines=lines)
+        account = await account_of_run(state, history, run, at=at)
+        return _explanation(name, why, await causes(history, run), account)
     if name in state.plan.pipelines:
         live = [state.runs[run] for run in state.live.get(name, {})]
         chain = await causes(history, live[0]) if live else []
@@ -46,15 +51,25 @@ async def explain(
             items = "1 item" if dead == 1 else f"{dead} items"
             told = f"It gave up on {items}: see `counterpoint dead-letters {name}`."
             why = msgspec.structs.replace(why, lines=[*why.lines, told])
-        return _explanation(name, why, chain)
+        if not live:
+            return _explanation(name, why, chain)
+        why = msgspec.structs.replace(why, lines=[*why.lines[:1], *_why_now(state, live[0]), *why.lines[1:]])
+        return _explanation(name, why, chain, await account_of_run(state, history, live[0], at=at))
     if name in state.plan.assets:
-        return _explanation(name, _why_asset(state, name, at), await _asset_causes(state, history, name))
+        why = _why_asset(state, name, at)
+        return _explanation(
+            name,
+            why,
+            await _asset_causes(state, history, name),
+            await _asset_account(state, history, name, at),
+        )
     if name in state.plan.pools:
         return _explanation(name, _why_pool(state, name), [])
     row = await history.row("runs", name)
     if isinstance(row, RunRow):
         run = msgspec.json.decode(row.document, type=Run)
-        return _explanation(name, _why_ended(run), await causes(history, run))
+        account = await account_of_run(state, history, run, at=at)
+        return _explanation(name, _why_ended(run), await causes(history, run), account)
     known = [*state.plan.pipelines, *state.plan.assets, *state.plan.pools, *state.runs]
     raise unknown_name("run, pipeline, asset or pool", name, known, remedy="see `counterpoint status`")
 
@@ -157,7 +172,40 @@ def _why_ended(run: Run) -> Why:
     return Why(run.phase, lines, [], frees)
 
 
-def _explanation(subject: str, why: Why, chain: list[dict[str, Any]]) -> Explanation:
+async def _asset_account(state: State, history: History, name: str, at: datetime) -> Account | None:
+    """Where the time went of what is missing most urgently, else of the newest version."""
+    promises = [state.promises[key] for key in state.promises if key[0] == name]
+    late = [each.origin for each in promises if each.late and each.origin is not None]
+    waiting = [obligation for each in promises for listed in each.open.values() for obligation in listed[:1]]
+    for obligation in (*late, *sorted(waiting, key=lambda each: each.due)):
+        return await account_of_obligation(state, history, name, obligation, at)
+    for _, row in await history.page("versions", where={"asset": name}, limit=1):
+        assert isinstance(row, VersionRow), "the versions table holds versions"
+        return await account_of_version(state, history, row)
+    return None
+
+
+def _why_now(state: State, run: Run) -> list[str]:
+    """Why a run was made when it was, and what its place in the queue follows from."""
+    lines = []
+    if run.reason.get("code"):
+        lines.append(f"It began to wait at {say_clock(run.created)}: {say(msgspec.convert(run.reason, Reason))}.")
+    declared = state.plan.pipelines.get(run.pipeline)
+    if run.phase != "waiting" or declared is None:
+        return lines
+    if run.latest is not None and run.latest <= run.due:
+        below = [f"{asset} ({kind})" for asset, kind in state.plan.lineage.below.get(run.pipeline, ())]
+        promised = f" for what {' and '.join(below[:3])} owes" if below else ""
+        lines.append(f"It should start by {say_clock(run.latest)}{promised}; that is its place in the queue.")
+    else:
+        place = f"class {declared.priority_class}, and how long it has waited"
+        lines.append(f"Its place in the queue follows from its {place}: no promise asks for it sooner.")
+    return lines
+
+
+def _explanation(
+    subject: str, why: Why, chain: list[dict[str, Any]], account: Account | None = None
+) -> Explanation:
     return Explanation(
         subject=subject,
         state=why.state,
@@ -166,11 +214,12 @@ def _explanation(subject: str, why: Why, chain: list[dict[str, Any]]) -> Explana
         frees=why.frees,
         when=why.when,
         causes=chain,
+        blame=blamed(account.stretches) if account is not None else [],
     )
 
 
 def _why_asset(state: State, name: str, at: datetime) -> Why:
-    lines = []
+    lines = [_promised(promise) for promise in promise_statuses(state, at) if promise.asset == name]
     partitions = [asset for asset in state.assets.values() if asset.asset == name]
     for asset in partitions[:20]:
         where = f"{name}/{asset.partition}" if asset.partition else name
@@ -195,6 +244,15 @@ def _why_asset(state: State, name: str, at: datetime) -> Why:
         next((part.frees for _, part in parts if part.frees), ""),
         min((part.when for _, part in parts if part.when), default=None),
     )
+
+
+def _promised(promise: PromiseStatus) -> str:
+    """How a promise stands, in one sentence."""
+    share = promise.budget.share
+    held = f"{share * 100:.4g} % held" if share is not None else "no data yet"
+    owed = f"{promise.asset} promises {promise.promise} {promise.owed}: {held}"
+    broken = f"; broken since {say_clock(promise.breached_at)}" if promise.breached_at else ""
+    return f"{owed}{broken}; {promise.forecast.text}."
 
 
 def _why_pool(state: State, name: str) -> Why:

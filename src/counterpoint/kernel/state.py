@@ -307,7 +307,7 @@ class PromiseState(Struct, gc=False):
         open: obligations neither kept nor missed, by source (for a completion under ""), oldest first.
         late: source -> the mark of the newest obligation that was missed and is not reached yet.
         breached: when the incident going on began; None where there is none.
-        incidents: how many incidents it had, the one going on included; its newest is `ASSET/PROMISE#incidents`.
+        incidents: how many incidents it had, the one going on included; its newest is `ASSET:PROMISE#incidents`.
         missed: obligations missed in the newest incident.
         origin: the first obligation that was missed in the incident going on.
         counts: number of the bucket (`kernel.obligations.bucket`) -> (kept, missed, seconds late), for the window.

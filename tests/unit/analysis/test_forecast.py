@@ -8,6 +8,8 @@ from counterpoint.analysis.forecast import Forecast, forecast
 from counterpoint.kernel import events as e
 from counterpoint.kernel.state import Mark, Obligation, PromiseState
 from counterpoint.model.pipeline import Pipeline
+from counterpoint.model.plan import Asset
+from counterpoint.model.promise import Freshness
 from counterpoint.model.trigger import Batch, Every, OnAsset, OnEvent
 from counterpoint.testing.builders import START, Kernel, pipeline, plan
 
@@ -20,7 +22,8 @@ BUILD = pipeline("build", on=[OnAsset("raw")], reads=["raw"], writes=["mart"])
 def shop(*more: Pipeline, build: Pipeline = BUILD) -> Kernel:
     """A kernel with orders -> ingest -> raw -> build -> mart; ingest takes 20 min, build 10 min and waits 5."""
     kernel = Kernel()
-    kernel.declare(plan(INGEST, build, *more, pools={"db": 1}))
+    assets = {"raw": Asset(), "mart": Asset(freshness=Freshness(within=30 * MINUTE))}
+    kernel.declare(plan(INGEST, build, *more, pools={"db": 1}, assets=assets))
     kernel.host()
     learn(kernel, ingest=20, build=10)
     kernel.state.bands["build", ""] = e.Band(pipeline="build", p50=300, p90=600, wait_p90=300)

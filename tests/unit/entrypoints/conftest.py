@@ -12,13 +12,21 @@ from typing import Any
 import msgspec
 import pytest
 
+from counterpoint.analysis.budget import budget
+from counterpoint.analysis.forecast import Forecast
 from counterpoint.engine.service import (
     Accepted,
     AssetStatus,
+    Blamed,
     Declared,
+    Downstream,
     Explanation,
+    IncidentReport,
+    Moment,
     PipelineStatus,
     PoolStatus,
+    PromiseStatus,
+    SourceStatus,
     Status,
     StreamMessage,
 )
@@ -26,10 +34,11 @@ from counterpoint.entrypoints.api.app import create_app
 from counterpoint.entrypoints.api.server import Listener
 from counterpoint.entrypoints.api.settings import ApiSettings
 from counterpoint.errors import NotFound
+from counterpoint.kernel.events import Band
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Asset, Plan, Pool
 from counterpoint.model.trigger import Every, OnAsset, Trigger
-from counterpoint.ports.store import AttemptRow, EventRow, ItemRow, Row, RunRow, VersionRow
+from counterpoint.ports.store import AttemptRow, EventRow, IncidentRow, ItemRow, Row, RunRow, VersionRow
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEYS = {EventRow: "number", RunRow: "run", AttemptRow: "attempt", ItemRow: "number"}
@@ -144,6 +153,14 @@ class FakeService:
     async def status(self) -> Status:
         return a_status()
 
+    async def incident(self, name: str) -> IncidentReport:
+        if name != "raw.orders:freshness#1":
+            raise NotFound(f"there is no incident {name!r}; `counterpoint incidents` lists them")
+        return an_incident()
+
+    def durations(self, pipeline: str) -> list[Band]:
+        return [Band(pipeline=pipeline, p50=60, p90=150, wait_p90=5, samples=12)] if pipeline == "load" else []
+
     async def explain(self, name: str) -> Explanation:
         if name == "nothing":
             raise NotFound("nothing is called 'nothing'")
@@ -155,6 +172,7 @@ class FakeService:
             frees="load#1 ends",
             when=NOON + timedelta(minutes=2),
             causes=[{"run": "load#1", "what": "raw.orders was published", "at": NOON.isoformat()}],
+            blame=some_blame(),
         )
 
     async def wait_for_run(self, run: str) -> str:
@@ -217,6 +235,88 @@ def an_asset() -> AssetStatus:
     )
 
 
+def some_blame() -> list[Blamed]:
+    later = NOON + timedelta(minutes=40)
+    return [
+        Blamed(
+            start=NOON,
+            end=later,
+            seconds=2400,
+            cause="pool",
+            text="load#2 waited 40m for pool etl, held by marts#1/build/1",
+        ),
+        Blamed(
+            start=later,
+            end=later + timedelta(minutes=8),
+            seconds=480,
+            cause="ran",
+            text="load#2/load ran 8m",
+        ),
+    ]
+
+
+def a_promise() -> PromiseStatus:
+    """A broken promise, of which 4 of 10 obligations were missed in the last minutes."""
+    return PromiseStatus(
+        asset="raw.orders",
+        promise="freshness",
+        owed="within 30m, 90 % over 7d",
+        target=0.9,
+        window_s=604800,
+        budget=budget(
+            {int(NOON.timestamp()) // 60: (6, 4, 300.0)},
+            target=0.9,
+            over=timedelta(days=7),
+            width=timedelta(minutes=1),
+            at=NOON,
+        ),
+        freshness=[
+            SourceStatus(source="event:order", age_s=540.0, newest=7, reflects=5),
+            SourceStatus(source="world:load", age_s=None, newest=0, reflects=0),
+        ],
+        open=2,
+        next_due=NOON + timedelta(minutes=4),
+        forecast=Forecast(
+            outlook="breaks",
+            due=NOON + timedelta(minutes=4),
+            expected=NOON + timedelta(minutes=9),
+            text="will break at 12:04:00 UTC, because load#4/load/1 has been running 50m (p90 20m)",
+            because="load#4/load/1 has been running 50m (p90 20m)",
+        ),
+        incident="raw.orders:freshness#1",
+        breached_at=NOON - timedelta(minutes=10),
+        incidents=1,
+    )
+
+
+def an_incident() -> IncidentReport:
+    return IncidentReport(
+        incident="raw.orders:freshness#1",
+        asset="raw.orders",
+        promise="freshness",
+        begun_at=NOON,
+        ended_at=NOON + timedelta(minutes=20),
+        missed=4,
+        since=NOON - timedelta(minutes=30),
+        due=NOON,
+        timeline=[Moment(at=NOON, text="the promise was missed: the incident began")],
+        causes=some_blame(),
+        downstream=[Downstream(pipeline="marts", owner="sales"), Downstream(pipeline="mail", owner="")],
+    )
+
+
+def an_incident_row(number: int) -> IncidentRow:
+    return IncidentRow(
+        incident=f"raw.orders:freshness#{number}",
+        asset="raw.orders",
+        promise="freshness",
+        missed=4,
+        begun_at=NOON,
+        ended_at=NOON + timedelta(minutes=20) if number == 1 else None,
+        document=b"{}",
+    )
+
+
 def a_status() -> Status:
     return Status(
         score="shop",
@@ -263,6 +363,7 @@ def a_status() -> Status:
         pools=[PoolStatus(name="etl", slots=2, used=1, holders={"load#4/load/1": 1}, waiting=["marts#2"])],
         assets=[an_asset()],
         notices=["the clock on the wall was set back by 40 s"],
+        promises=[a_promise()],
     )
 
 
@@ -294,6 +395,11 @@ def an_event(number: int, **envelope: Any) -> EventRow:
         digest="",
         envelope=msgspec.json.encode({"id": f"e-{number}", "type": "order.placed", **envelope}),
     )
+
+
+@pytest.fixture
+def make_incident() -> Callable[[int], IncidentRow]:
+    return an_incident_row
 
 
 @pytest.fixture

@@ -15,7 +15,16 @@ from starlette.responses import Response
 from counterpoint.engine.service import Service
 from counterpoint.entrypoints.api import openapi
 from counterpoint.entrypoints.api.problems import Problem, on_error, refuse
-from counterpoint.entrypoints.api.resources import assets, engine, events, pipelines, probes, runs, stream
+from counterpoint.entrypoints.api.resources import (
+    assets,
+    engine,
+    events,
+    pipelines,
+    probes,
+    promises,
+    runs,
+    stream,
+)
 from counterpoint.entrypoints.api.routing import Call, Endpoint, Endpoints, routes_of
 from counterpoint.entrypoints.api.security import Access, Guard
 from counterpoint.entrypoints.api.settings import ApiSettings
@@ -32,7 +41,7 @@ async def get_openapi(call: Call) -> dict[str, Any]:
 #: Every route there is.
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
-    for resource in (engine, pipelines, runs, events, assets, stream, probes)
+    for resource in (engine, pipelines, runs, events, assets, promises, stream, probes)
     for endpoint in resource.routes.table
 ) + tuple(_own.table)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from counterpoint.entrypoints.cli import causes
+from counterpoint.entrypoints.cli import causes, promises
 from counterpoint.entrypoints.cli.client import Client, Unreachable, name_path, run_path
 from counterpoint.entrypoints.cli.options import asks_server, with_reason
 from counterpoint.entrypoints.cli.output import DIM, ENDED, Output, Segments, ago, clock, parse_time, took
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+#: How the name of a run ends.
+_RUN = re.compile(r"[#/][0-9]+$")
 #: Columns that a sentence beside a table needs, to be read with ease.
 _REASON_MIN = 44
 
@@ -74,17 +77,28 @@ def runs(client: Client, out: Output, pipeline: str | None, phase: str | None, l
 
 
 @click.command()
-@click.argument("run")
+@click.argument("name")
 @asks_server
-def show(client: Client, out: Output, run: str) -> None:
-    """Show one run: its tasks, what it took, read and published, and what caused it."""
+def show(client: Client, out: Output, name: str) -> None:
+    """Show one run, asset or pipeline.
+
+    A run: its tasks, what it took, read and published, and what caused it. An asset: its versions, what they
+    reflect, its promises and incidents. A pipeline: how long it takes, and its newest runs.
+    """
     from counterpoint.entrypoints.cli.run_report import render, report_on
 
-    report = report_on(client, run)
+    plan = {} if _RUN.search(name) else client.get("plan")
+    drawn: Callable[[dict[str, Any], Output], RenderableType] = render
+    if name in plan.get("pipelines", ()):
+        report, drawn = promises.pipeline_page(client, name), promises.render_pipeline
+    elif name in plan.get("assets", ()):
+        report, drawn = promises.asset_page(client, name), promises.render_asset
+    else:
+        report = report_on(client, name)
     if out.as_json:
         out.json(report)
     else:
-        out.console.print(render(report, out))
+        out.console.print(drawn(report, out))
 
 
 @click.command()
@@ -247,6 +261,8 @@ def _status(found: dict[str, Any], out: Output) -> RenderableType:
         if state not in ("appeared", "ready", "up"):
             parts.append(Text.assemble(("! ", "yellow"), f"worker host {host} is {state}"))
     parts += [Text(), *_pipelines(pipelines, now, out)]
+    if found["promises"]:
+        parts += [Text(), *promises.table(found["promises"], now, out)]
     if pools:
         parts.append(Text())
         parts.append(out.grid(("POOL", "USE", "HELD BY", "WAITING"), [_pool(row, out) for row in pools]))
@@ -332,6 +348,9 @@ def _explanation(found: dict[str, Any]) -> Iterator[Segments]:
         yield [("  " if found["state"] in ENDED else "  until     ", DIM), (found["frees"], "")]
     if found["when"]:
         yield [("  next      ", DIM), (f"{clock(found['when'])} UTC, {ago(found['when'])}", "")]
+    if found["blame"]:
+        yield [("", "")]
+    yield from promises.account(found["blame"])
     if found["causes"]:
         yield [("", "")]
     yield from causes.told(found["causes"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from counterpoint.entrypoints.cli import act, declare, emit, look, run, simulate, up
+from counterpoint.entrypoints.cli import act, declare, emit, look, promises, run, simulate, up
 from counterpoint.entrypoints.cli.client import Refused, Unreachable
 from counterpoint.errors import Conflict, CounterpointError, DeclarationError, Mistake
 
@@ -25,7 +25,7 @@ DONE, FAILED, WRONG_USE, UNREACHABLE = 0, 1, 2, 3
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Declare": ("init", "check", "apply", "schema"),
     "Run": ("up", "run", "emit"),
-    "Look": ("status", "runs", "show", "logs", "why", "dead-letters"),
+    "Look": ("status", "runs", "show", "logs", "why", "incidents", "dead-letters"),
     "Plan": ("simulate",),
     "Act": ("cancel", "retry", "pause", "resume", "replay"),
     "Other": ("version",),
@@ -73,7 +73,7 @@ def version(as_json: bool) -> None:
     print(json.dumps({"version": found}) if as_json else found)
 
 
-for module in (declare, up, run, emit, look, simulate, act):
+for module in (declare, up, run, emit, look, promises, simulate, act):
     for verb in module.VERBS:
         cli.add_command(verb)
 

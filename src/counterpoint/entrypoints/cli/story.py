@@ -37,6 +37,7 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "ConfirmAsset": ("◇", "green"),
     "RefuseReport": ("!", "yellow"),
     "MarkSuspect": ("!", "yellow"),
+    "MissObligations": ("✗", "red"),
     "AwaitConfirmation": ("·", "cyan"),
     "FinishRun": ("✓", "green"),
     "RestSubscription": ("◑", "yellow"),

@@ -39,5 +39,5 @@ def _write(state: State, promise: PromiseState, ended: datetime | None) -> None:
 
 
 def incident_of(promise: PromiseState) -> str:
-    """The name of a promise's newest incident: `mart.gmv/freshness#3`."""
-    return f"{promise.asset}/{promise.promise}#{promise.incidents}"
+    """The name of a promise's newest incident: `mart.gmv:freshness#3`."""
+    return f"{promise.asset}:{promise.promise}#{promise.incidents}"

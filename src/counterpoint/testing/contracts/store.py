@@ -134,7 +134,7 @@ def item(number: int, **changes: Any) -> ItemRow:
 def incident(number: int, **changes: Any) -> IncidentRow:
     """An incident of `mart.gmv` that ended."""
     fields: dict[str, Any] = {
-        "incident": f"mart.gmv/freshness#{number}",
+        "incident": f"mart.gmv:freshness#{number}",
         "asset": "mart.gmv",
         "promise": "freshness",
         "missed": 1,
@@ -151,7 +151,7 @@ ONE_OF_EACH: dict[str, tuple[Row, Any]] = {
     "attempts": (attempt(1, ended_at=None), "build#1/load/1"),
     "versions": (version(1), ("mart.gmv", "", 1)),
     "items": (item(1), 1),
-    "incidents": (incident(1, ended_at=None), "mart.gmv/freshness#1"),
+    "incidents": (incident(1, ended_at=None), "mart.gmv:freshness#1"),
 }
 
 

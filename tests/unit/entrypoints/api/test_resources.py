@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from counterpoint.entrypoints.api import app as api
-from counterpoint.entrypoints.api.resources import assets, events, runs
+from counterpoint.entrypoints.api.resources import assets, events, promises, runs
 from counterpoint.errors import (
     Conflict,
     DeclarationError,
@@ -96,6 +96,7 @@ def test_every_filter_of_history_can_be_asked_for() -> None:
         "runs": runs.RunsQuery,
         "attempts": runs.AttemptsQuery,
         "versions": assets.AnyVersionsQuery,
+        "incidents": promises.IncidentsQuery,
     }
 
     for table, query in asked.items():
@@ -367,3 +368,49 @@ async def test_logs_of_several_attempts_are_told_apart(client: Any, service: Any
 
 def test_the_description_can_be_encoded_alone() -> None:
     assert msgspec.json.encode(api.description())
+
+
+async def test_promises_are_listed_with_what_is_to_come(client: Any) -> None:
+    [promise] = (await client.get("/api/v1/promises")).json()
+
+    assert (promise["asset"], promise["open"], promise["budget"]["alert"]) == ("raw.orders", 2, "ticket")
+    assert promise["forecast"]["outlook"] == "breaks"
+    assert [source["age_s"] for source in promise["freshness"]] == [540.0, None]
+    assert (await client.get("/api/v1/status")).json()["promises"] == [promise]
+
+
+async def test_incidents_are_listed_in_pages_and_reviewed_by_name(
+    client: Any, service: Any, make_incident: Any
+) -> None:
+    service.history.rows["incidents"] += [make_incident(1), make_incident(2)]
+
+    first = (await client.get("/api/v1/incidents", params={"limit": 1})).json()
+    [newest] = first["rows"]
+    assert newest["incident"] == "raw.orders:freshness#2"
+    rest = (await client.get("/api/v1/incidents", params={"limit": 1, "cursor": first["next"]})).json()
+    assert [row["incident"] for row in rest["rows"]] == ["raw.orders:freshness#1"]
+    assert (await client.get("/api/v1/incidents", params={"asset": "other"})).json()["rows"] == []
+
+    found = (await client.get("/api/v1/incidents/raw.orders:freshness%231")).json()
+    assert (found["missed"], found["downstream"][0]["owner"]) == (4, "sales")
+    assert (await client.get("/api/v1/incidents/raw.orders:freshness/9")).status_code == 404
+
+
+async def test_a_pipeline_is_shown_with_its_learned_durations(client: Any) -> None:
+    found = (await client.get("/api/v1/pipelines/load")).json()
+
+    assert [(band["p50"], band["p90"]) for band in found["durations"]] == [(60, 150)]
+
+
+async def test_metrics_tell_promises_and_leave_out_what_is_unknown(client: Any) -> None:
+    text = (await client.get("/metrics")).text
+
+    of = 'asset="raw.orders",promise="freshness"'
+    assert f"counterpoint_promise_held_ratio{{{of}}} 0.6\n" in text
+    assert f"counterpoint_promise_budget_left_ratio{{{of}}} -3\n" in text
+    assert f'counterpoint_promise_burn_rate{{{of},level="page",alerts_at="14.4",span="long"}} 4\n' in text
+    assert f'counterpoint_promise_alert{{{of},level="ticket",alerts_at="1"}} 1\n' in text
+    assert f"counterpoint_obligations_open{{{of}}} 2\n" in text
+    assert f"counterpoint_promise_forecast_breaks{{{of}}} 1\n" in text
+    assert 'counterpoint_asset_age_seconds{asset="raw.orders",source="event:order"} 540\n' in text
+    assert "world:load" not in text

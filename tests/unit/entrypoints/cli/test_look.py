@@ -24,7 +24,18 @@ def test_status_in_a_pipe_is_plain_aligned_text(typed: Any, server: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["runs"], ["show", "load#1"], ["why", "load"], ["dead-letters"], ["logs", "load#1"]]
+    "words",
+    [
+        ["status"],
+        ["runs"],
+        ["show", "load#1"],
+        ["why", "load"],
+        ["dead-letters"],
+        ["logs", "load#1"],
+        ["incidents"],
+        ["show", "load"],
+        ["show", "raw.orders"],
+    ],
 )
 def test_json_is_one_document(typed: Any, server: Any, service: Any, make_run: Any, words: list[str]) -> None:
     service.history.rows["runs"].append(make_run(1))
@@ -121,3 +132,69 @@ def test_dead_letters_are_given_again_or_dropped(typed: Any, server: Any, servic
 
 def test_watch_needs_a_terminal(typed: Any, server: Any) -> None:
     assert typed("status", "--watch").code == 2
+
+
+def test_status_shows_each_promise_with_its_forecast(typed: Any, server: Any) -> None:
+    out = typed("status").out
+
+    [row] = [line for line in out.splitlines() if line.startswith("raw.orders freshness")]
+    assert "60 % of 90 %" in row
+    assert "-300 %" in row
+    assert "4x ticket" in row
+    assert "9m, unknown world:load" in row
+    assert "2, due in 4m" in row
+    assert "will break at 12:04:00 UTC, because load#4/load/1 has been running 50m (p90 20m)" in row
+    assert row.endswith("; raw.orders:freshness#1 began 10m ago")
+
+
+def test_why_tells_where_the_time_went_and_adds_it_up(typed: Any, server: Any) -> None:
+    out = typed("why", "load#2").out
+
+    assert "  took        48m from " in out
+    assert "              load#2 waited 40m for pool etl, held by marts#1/build/1\n" in out
+    assert "              load#2/load ran 8m\n" in out
+
+
+def test_incidents_are_listed_and_reviewed(typed: Any, server: Any, service: Any, make_incident: Any) -> None:
+    assert "no promise was broken" in typed("incidents").out
+
+    service.history.rows["incidents"] += [make_incident(1), make_incident(2)]
+    header, newest, oldest = typed("incidents").out.splitlines()
+    assert header.split() == ["INCIDENT", "STATE", "BEGAN", "LASTED", "MISSED"]
+    assert newest.startswith("raw.orders:freshness#2  going on")
+    assert "ended" in oldest and "20m" in oldest
+
+    review = typed("incidents", "raw.orders:freshness#1").out
+    assert review.startswith("raw.orders:freshness#1  ended after 20m, 4 obligations missed\n")
+    assert "the promise was missed: the incident began" in review
+    assert "load#2 waited 40m for pool etl" in review
+    assert "marts, owned by sales" in review
+    assert "mail, without an owner" in review
+    assert typed("incidents", "raw.orders:freshness#7").code == 2
+
+
+def test_an_asset_is_shown_with_what_it_reflects(
+    typed: Any, server: Any, service: Any, make_version: Any, make_incident: Any
+) -> None:
+    service.history.rows["versions"].append(make_version(1))
+    service.history.rows["incidents"].append(make_incident(1))
+
+    lines = typed("show", "raw.orders").out.splitlines()
+
+    [source] = [line for line in lines if line.startswith("event:order")]
+    assert source.split() == ["event:order", "9m", "5", "7"]
+    [never] = [line for line in lines if line.startswith("world:load")]
+    assert never.split() == ["world:load", "unknown", "0", "0"]
+    assert any(line.startswith("raw.orders freshness") for line in lines)
+    assert any(line.startswith("raw.orders:freshness#1") for line in lines)
+
+
+def test_a_pipeline_is_shown_with_how_long_it_takes(typed: Any, server: Any, service: Any, make_run: Any) -> None:
+    service.history.rows["runs"].append(make_run(1))
+
+    out = typed("show", "load").out
+
+    [band] = [line for line in out.splitlines() if line.startswith("(whole run)")]
+    assert band.split() == ["(whole", "run)", "1m", "2m", "30s", "5s", "12"]
+    assert "load#1" in out
+    assert "not learned yet" in typed("show", "marts").out

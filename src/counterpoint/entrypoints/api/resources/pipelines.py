@@ -10,16 +10,18 @@ from counterpoint.engine.service import PipelineStatus
 from counterpoint.entrypoints.api.pages import Number
 from counterpoint.entrypoints.api.routing import Call, Endpoints
 from counterpoint.errors import unknown_name
+from counterpoint.kernel.events import Band
 from counterpoint.model.pipeline import Pipeline
 
 routes = Endpoints("/api/v1")
 
 
 class PipelineView(Struct, kw_only=True):
-    """A pipeline: what it does now, and how it is declared."""
+    """A pipeline: what it does now, how it is declared, and how long it and its tasks take, as learned."""
 
     status: PipelineStatus
     declared: Pipeline
+    durations: list[Band]
 
 
 class RunRequest(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +76,7 @@ async def get_pipeline(call: Call, name: str) -> PipelineView:
     """One pipeline: its state, and how it is declared."""
     declared = _declared(call, name)
     status = next(status for status in (await call.service.status()).pipelines if status.name == name)
-    return PipelineView(status=status, declared=declared)
+    return PipelineView(status=status, declared=declared, durations=call.service.durations(name))
 
 
 @routes.post("/pipelines/{name}/run", status=202)

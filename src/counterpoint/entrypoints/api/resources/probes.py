@@ -116,6 +116,71 @@ def _metrics(status: Status, *, ready: bool) -> Iterable[str]:
         "Partitions that a failed writer may have left half written.",
         _counted((asset.asset for asset in status.assets if asset.suspect), "asset"),
     )
+    yield from _promises(status)
+
+
+def _promises(status: Status) -> Iterable[str]:
+    promises = [({"asset": p.asset, "promise": p.promise}, p) for p in status.promises]
+    ratios = (
+        ("promise_target_ratio", "The share that was promised.", [(of, p.target) for of, p in promises]),
+        ("promise_held_ratio", "The share held over the window.", [(of, p.budget.share) for of, p in promises]),
+        (
+            "promise_budget_left_ratio",
+            "What is left of the error budget; below 0 it is overspent.",
+            [(of, p.budget.left) for of, p in promises],
+        ),
+        ("obligations_open", "Obligations neither kept nor missed.", [(of, p.open) for of, p in promises]),
+        ("obligations_kept", "Obligations kept in the window.", [(of, p.budget.kept) for of, p in promises]),
+        ("obligations_missed", "Obligations missed in the window.", [(of, p.budget.missed) for of, p in promises]),
+        ("promise_breached", "Whether an incident is going on.", [(of, bool(p.incident)) for of, p in promises]),
+        (
+            "promise_forecast_breaks",
+            "Whether an open obligation is expected to be missed.",
+            [(of, p.forecast.outlook == "breaks") for of, p in promises],
+        ),
+    )
+    for name, help_text, values in ratios:
+        yield from _metric(name, "gauge", help_text, [(of, value) for of, value in values if value is not None])
+    burns = [(of, burn) for of, p in promises for burn in p.budget.burns]
+    yield from _metric(
+        "promise_burn_rate",
+        "gauge",
+        "How fast the error budget is spent, over the long and the short span of an alert.",
+        [
+            ({**of, "level": burn.level, "alerts_at": f"{burn.rate:g}", "span": span}, rate)
+            for of, burn in burns
+            for span, rate in (("long", burn.long), ("short", burn.short))
+            if rate is not None
+        ],
+    )
+    yield from _metric(
+        "promise_alert",
+        "gauge",
+        "Whether a pair of burn rates alerts.",
+        [({**of, "level": burn.level, "alerts_at": f"{burn.rate:g}"}, burn.is_firing) for of, burn in burns],
+    )
+    yield from _metric(
+        "incidents_total",
+        "counter",
+        "Incidents of a promise so far.",
+        [(of, p.incidents) for of, p in promises],
+    )
+    yield from _metric(
+        "asset_age_seconds",
+        "gauge",
+        "How long ago the oldest change happened that is not in the asset; nothing for a source never heard of.",
+        [({"asset": asset, "source": source}, age) for (asset, source), age in _ages(status).items()],
+    )
+
+
+def _ages(status: Status) -> dict[tuple[str, str], float]:
+    """(asset, source) -> its age, once where an asset makes two promises."""
+    return {
+        (promise.asset, each.source): each.age_s
+        for promise in status.promises
+        for each in promise.freshness
+        if each.age_s is not None
+    }
 
 
 def _last_published(status: Status) -> dict[str, datetime]:
