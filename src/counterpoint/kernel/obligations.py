@@ -148,6 +148,11 @@ def samples(state: State, run: Run) -> bool:
     return not is_sliced(state, run.pipeline) or any(caused)
 
 
+def is_slice(state: State, run: Run) -> bool:
+    """Whether a run makes a slice only of what its pipeline writes."""
+    return is_sliced(state, run.pipeline) or (run.lane == "backfill" and bool(run.partition))
+
+
 def is_sliced(state: State, pipeline: str) -> bool:
     """Whether each run of a pipeline makes a slice only of what it writes."""
     declared = state.plan.pipelines[pipeline]

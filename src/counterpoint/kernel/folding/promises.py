@@ -188,6 +188,8 @@ def note_end(state: State, run: Run) -> None:
 
 
 def _editions(state: State, run: Run, pins: Iterable[d.Pin]) -> dict[str, int]:
+    if run.lane == "backfill":
+        return {}
     only_read = {each.asset for each in state.plan.lineage.inputs[run.pipeline] if not each.subscribed}
     return {pin.asset: pin.edition for pin in pins if pin.asset in only_read}
 

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from counterpoint.kernel.decisions import Pin, RaiseMark, Reason
 from counterpoint.kernel.events import AnyEvent, Change
-from counterpoint.kernel.obligations import is_sliced, mark_of, mark_of_subject, newest, samples
+from counterpoint.kernel.obligations import is_slice, is_sliced, mark_of, mark_of_subject, newest, samples
 from counterpoint.kernel.state import AssetState, Mark, Run, State, in_ms
 from counterpoint.model.lineage import Input, inputs_of, world
 from counterpoint.model.pipeline import Pipeline
@@ -42,7 +42,9 @@ def inherit(state: State, event: AnyEvent) -> Iterator[RaiseMark]:
 
 def _inherited(state: State, pipeline: str, mark: Mark) -> dict[str, int]:
     """What a writer's version of an asset has as long as no run is needed: nothing of the world, for instance."""
-    before, made = mark.parts[pipeline], mark.made.get(pipeline, {})
+    before = mark.parts[pipeline]
+    # What is only read is in the slice of each run only.
+    made = mark.made.get(pipeline, {}) if not is_sliced(state, pipeline) else {}
     found: dict[str, int] = {}
     for given in state.plan.lineage.inputs[pipeline]:
         is_level = given.subscribed or made.get(given.asset) == edition(state, given.asset)
@@ -82,7 +84,7 @@ def claims(
     found: dict[str, int] = {}
     if run.pipeline in lineage.worlds:
         source = world(run.pipeline)
-        found[source] = _sampled(state, run, own) if samples(state, run) else before.get(source, 0)
+        found[source] = _sampled(state, run, own, before.get(source, 0))
     for given in lineage.inputs[run.pipeline]:
         pin = pinned.get(given.asset)
         for source in given.sources:
@@ -118,18 +120,20 @@ def _dealt_with(state: State, pipeline: str, given: Input, source: str, own: Con
 
 def _read(state: State, run: Run, pin: Pin | None, source: str, before: int) -> int:
     """Up to where an input that a run only reads had a source; of a slice nothing is known but what was before."""
-    if pin is None or run.lane == "backfill" or is_sliced(state, run.pipeline):
+    if pin is None or is_slice(state, run):
         return before
-    if pin.edition == edition(state, pin.asset):
-        # It may have been confirmed since.
-        return mark_of(state, pin.asset, source)
-    return pin.reflects.get(source, 0)
+    # It may have been confirmed since.
+    is_current = pin.edition == edition(state, pin.asset)
+    reached = mark_of(state, pin.asset, source) if is_current else pin.reflects.get(source, 0)
+    return min(before, reached) if run.lane == "backfill" else reached
 
 
-def _sampled(state: State, run: Run, own: Container[int]) -> int:
+def _sampled(state: State, run: Run, own: Container[int], before: int) -> int:
     """Up to where a run has the world: as of its start, or before the oldest tick whose slice is still to come."""
     source = world(run.pipeline)
     reached = in_ms(run.admitted) if run.admitted is not None else 0
+    if not samples(state, run):
+        return before if is_slice(state, run) else min(before, reached)
     if is_sliced(state, run.pipeline):
         for subject in state.plan.subjects(run.pipeline):
             waiting = state.outstanding.get((run.pipeline, subject))
