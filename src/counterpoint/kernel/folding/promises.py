@@ -259,8 +259,7 @@ def miss_obligations(state: State, decision: d.MissObligations) -> None:
     missed.sort(key=lambda each: (each.due, each.since))
     _count(state, promise, decision.due, missed=len(missed))
     note_missed(state, promise, decision.due, missed)
-    for writer in state.plan.lineage.writers.get(decision.asset, ()):
-        touch(state, above(state, writer))
+    touch(state, above(state, state.plan.lineage.writers.get(decision.asset, ())))
 
 
 def _settle(state: State, asset: str) -> None:
