@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from counterpoint.model.calendar import next_tick, ticks_between
 from counterpoint.model.lineage import Input, Promised, world
@@ -42,6 +43,8 @@ class Step(Struct, frozen=True):
         window: how long a change may be gathered in its batch.
         is_sure: nothing closes that window earlier.
         ticks_apart: how long a change may wait for its clock at most.
+        again: where it samples the world, how long after a start the next one can be: as long as a run
+            takes, unless its runs may overlap.
     """
 
     pipeline: str
@@ -49,6 +52,7 @@ class Step(Struct, frozen=True):
     window: timedelta = _NOTHING
     is_sure: bool = True
     ticks_apart: timedelta = _NOTHING
+    again: timedelta = _NOTHING
 
 
 class Way(Struct, frozen=True):
@@ -67,6 +71,7 @@ class Way(Struct, frozen=True):
     def __str__(self) -> str:
         parts = [_shown_source(self.source)]
         for step in self.steps:
+            parts += [f"again after {_shown(step.again)}"] if step.again else []
             parts += [f"batch {_shown(step.window)}"] if step.window and step.is_sure else []
             parts.append(f"{step.pipeline} {_shown(step.takes) if step.takes else '?'}")
         if len(parts) > _PARTS_MAX:
@@ -119,7 +124,7 @@ def outlooks(plan: Plan) -> list[Outlook]:
 
     Tasks must have no cycle; time grows with pipelines and inputs above promises, once for each calendar.
     """
-    ways: dict[tuple[str, bool], _Ways] = {}
+    ways: dict[tuple[str, PromiseKind, bool], _Ways] = {}
     above = _Above(plan)
     found = []
     for name, asset in plan.assets.items():
@@ -132,7 +137,7 @@ def outlooks(plan: Plan) -> list[Outlook]:
                 continue
             calendar = plan.calendars.get(promise.calendar)
             surely, at_worst = (
-                ways.setdefault((promise.calendar, with_clocks), _Ways(plan, calendar, with_clocks=with_clocks))
+                ways.setdefault((promise.calendar, kind, with_clocks), _Ways(plan, calendar, kind, with_clocks))
                 for with_clocks in (False, True)
             )
             found.append(_outlook(plan, (name, kind), promise, surely, at_worst, above))
@@ -345,8 +350,8 @@ class _Reach(Struct):
 class _Ways:
     """The longest ways to everything above a promise."""
 
-    def __init__(self, plan: Plan, calendar: Calendar | None, *, with_clocks: bool) -> None:
-        self._plan, self._calendar, self._with_clocks = plan, calendar, with_clocks
+    def __init__(self, plan: Plan, calendar: Calendar | None, kind: PromiseKind, with_clocks: bool) -> None:
+        self._plan, self._calendar, self._kind, self._with_clocks = plan, calendar, kind, with_clocks
 
     def to(self, asset: str) -> Way:
         """The longest way to an asset that a pipeline writes."""
@@ -372,7 +377,10 @@ class _Ways:
             begins = [self._begin(pipeline, each, reached) for each in lineage.inputs[name]]
             if not begins:
                 clocks = _limits(pipeline)
-                begins = [(Step(name, _NOTHING, ticks_apart=self._apart(clocks)), _NOTHING, world(name))]
+                # Each start asks for a later one; a completion asks for one after the cut-off only.
+                again = _again(pipeline) if self._kind == "freshness" else _NOTHING
+                first = Step(name, _NOTHING, ticks_apart=self._apart(clocks), again=again)
+                begins = [(first, _NOTHING, world(name))]
             step, length, before = max(begins, key=lambda begin: begin[1] + self._wait(begin[0]))
             ends = _ends(pipeline)
             for asset in lineage.written[name]:
@@ -380,7 +388,7 @@ class _Ways:
                 whole = length + self._wait(step) + takes
                 known = reached.get(f"asset:{asset}")
                 if known is None or whole > known.length:
-                    own = Step(name, takes, step.window, step.is_sure, step.ticks_apart)
+                    own = replace(step, takes=takes)
                     reached[f"asset:{asset}"] = _Reach(whole, own, before)
         return reached
 
@@ -398,23 +406,22 @@ class _Ways:
         return step, before.length if before else _NOTHING, each.subject
 
     def _wait(self, step: Step) -> timedelta:
-        return (step.window if step.is_sure else _NOTHING) + (step.ticks_apart if self._with_clocks else _NOTHING)
+        apart = step.ticks_apart if self._with_clocks else _NOTHING
+        return (step.window if step.is_sure else _NOTHING) + max(apart, step.again)
 
     def _apart(self, groups: list[tuple[Clock, ...]]) -> timedelta:
         return max((_apart(clocks, self._calendar) for clocks in groups), default=_NOTHING)
 
 
+def _again(pipeline: Pipeline) -> timedelta:
+    """How long after a start a pipeline can start again."""
+    may_overlap = pipeline.concurrency > 1 and (pipeline.write == "atomic" or not pipeline.written)
+    return _NOTHING if may_overlap else max(_ends_of_tasks(pipeline).values(), default=_NOTHING)
+
+
 def _ends(pipeline: Pipeline) -> dict[str, timedelta]:
     """Asset -> when it is published after the start of a run in which nothing fails."""
-    graph = {name: [after.task for after in task.after] for name, task in pipeline.tasks.items()}
-    ends: dict[str, timedelta] = {}
-    skipped: set[str] = set()
-    for name in TopologicalSorter(graph).static_order():
-        task = pipeline.tasks[name]
-        if any(after.on == "failure" or (after.on == "success" and after.task in skipped) for after in task.after):
-            skipped.add(name)
-        start = max((ends[after.task] for after in task.after), default=_NOTHING)
-        ends[name] = start + (task.takes.p50 if task.takes and name not in skipped else _NOTHING)
+    ends = _ends_of_tasks(pipeline)
     published = dict.fromkeys(pipeline.writes, max(ends.values(), default=_NOTHING))
     for name, task in pipeline.tasks.items():
         if task.writes:
@@ -426,6 +433,20 @@ def _ends(pipeline: Pipeline) -> dict[str, timedelta]:
             ]
             published.update(dict.fromkeys(task.writes, max(ends[each] for each in (name, *checks))))
     return published
+
+
+def _ends_of_tasks(pipeline: Pipeline) -> dict[str, timedelta]:
+    """Task -> when it has ended after the start of a run in which nothing fails."""
+    graph = {name: [after.task for after in task.after] for name, task in pipeline.tasks.items()}
+    ends: dict[str, timedelta] = {}
+    skipped: set[str] = set()
+    for name in TopologicalSorter(graph).static_order():
+        task = pipeline.tasks[name]
+        if any(after.on == "failure" or (after.on == "success" and after.task in skipped) for after in task.after):
+            skipped.add(name)
+        start = max((ends[after.task] for after in task.after), default=_NOTHING)
+        ends[name] = start + (task.takes.p50 if task.takes and name not in skipped else _NOTHING)
+    return ends
 
 
 def _limits(pipeline: Pipeline) -> list[tuple[Clock, ...]]:

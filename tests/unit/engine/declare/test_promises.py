@@ -139,6 +139,16 @@ def test_a_pipeline_without_inputs_may_be_promised(refused: Refused) -> None:
     assert refused("assets: {a: {freshness: 1h}}\npipelines: {p: {trigger: auto, writes: [a], run: x}}") == []
 
 
+def test_a_sampler_must_have_started_again_in_time(refused: Refused) -> None:
+    text = "assets: {a: {freshness: %s}}\npipelines: {p: {trigger: auto, writes: [a], takes: 20m, run: x%s}}"
+
+    [mistake] = refused(text % ("39m", ""))
+
+    assert "the world -> again after 20m -> p 20m -> a with 40m was found" in mistake
+    assert refused(text % ("40m", "")) == []
+    assert refused(text % ("20m", ", concurrency: 2, write: atomic")) == []
+
+
 def test_a_calendar_that_is_not_there_is_told_with_the_nearest(refused: Refused) -> None:
     text = "calendars: {work: {}}\nassets: {a: {freshness: {within: 1h, calendar: wrok}}}\n"
 

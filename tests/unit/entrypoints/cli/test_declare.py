@@ -97,7 +97,8 @@ def test_promises_are_shown_with_their_ways_and_what_is_doubtful(typed: Any, in_
         "└─ mart  as promises ask, from raw",
         "",
         "asset  promise                 sources     verdict   longest way",
-        "mart   within 1h, 99% over 7d  world load  doubtful  the world -> load 5m -> mart ? -> mart",
+        "mart   within 1h, 99% over 7d  world load  doubtful  "
+        "the world -> again after 5m -> load 5m -> mart ? -> mart",
         "mart   by 07:00, 95% over 28d  world load  unknown   the world -> load 5m -> mart ? -> mart",
     ]
     assert [line.rpartition("[")[2] for line in done.err.splitlines()] == [
@@ -119,7 +120,7 @@ def test_promises_and_warnings_in_json(typed: Any, in_a_folder: Path) -> None:
         "kind": "freshness",
         "sources": ["world:load"],
         "path": ["load", "mart"],
-        "path_s": 300.0,
+        "path_s": 600.0,
         "unknown": ["mart"],
         "verdict": "doubtful",
     }
