@@ -383,6 +383,22 @@ class KeepRoom(Decision, frozen=True, tag="KeepRoom"):
     task: str = ""
 
 
+class TripStorm(Decision, frozen=True, tag="TripStorm"):
+    """A pipeline forms runs faster than its `storm` allows: none is formed before `until`."""
+
+    pipeline: str
+    until: datetime
+
+
+class CalmStorm(Decision, frozen=True, tag="CalmStorm"):
+    """A storm is over: what was held back may become runs. `items` are pending now, in so many lanes."""
+
+    pipeline: str
+    since: datetime
+    items: int
+    lanes: int
+
+
 class Note(Decision, frozen=True, tag="Note"):
     """Nothing is done, and the reason is worth a record: an event that nobody wanted, a refused request."""
 
@@ -417,5 +433,7 @@ AnyDecision: TypeAlias = (
     | RaiseRun
     | ReserveFor
     | KeepRoom
+    | TripStorm
+    | CalmStorm
     | Note
 )

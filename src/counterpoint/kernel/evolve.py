@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.folding import assets, attempts, items, learning, plans, promises, runs
+from counterpoint.kernel.folding import assets, attempts, items, learning, limits, plans, promises, runs
 from counterpoint.kernel.folding.places import expect_raise, expect_slack_to_end, set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
 from counterpoint.kernel.state import (
@@ -40,6 +40,7 @@ def _begin(state: State, event: e.Event) -> None:
     state.touched = Touched()
     if state.queue.claims and state.queue.lapse(state.at):
         state.touched.admission = True
+    limits.expire(state)
     while state.rests and state.rests[0][0] <= state.at:
         until, name, task_name = heappop(state.rests)
         task = state.rested(until, name, task_name)
@@ -82,6 +83,10 @@ def _expect_moments(state: State) -> None:
         for name, task in run.tasks.items():
             if task.phase == "resting" and task.not_before is not None:
                 heappush(state.rests, (task.not_before, run.run, name))
+    for resource, moment in state.full.items():
+        state.remember(moment, "rate", resource)
+    for pipeline, storm in state.storms.items():
+        state.remember(storm.until, "storm", pipeline)
     for (name, task_name), claim in state.queue.claims.items():
         state.remember(claim.until, "claim", name, task_name)
     if any(state.preemptible.values()):
@@ -146,5 +151,7 @@ _FOLD: dict[type, _Fold] = {
     d.RaiseRun: runs.raise_run,
     d.ReserveFor: runs.reserve_for,
     d.KeepRoom: runs.keep_room,
+    d.TripStorm: limits.trip_storm,
+    d.CalmStorm: limits.calm_storm,
     d.Note: runs.note,
 }

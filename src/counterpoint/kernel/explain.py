@@ -67,6 +67,13 @@ def _before_it(figures: Figures) -> str:
     return f", and {_count(before, 'run')} before it" if before else ""
 
 
+#: Why a lane lags -> in words.
+_LAGS = {
+    "more-than-a-batch": "that is more than one run takes",
+    "waited": "they have waited longer than their class may",
+    "latest-start": "their latest start has passed",
+}
+
 #: Code of a reason -> its sentence. Stable names: they stand in the journal.
 REASONS: Mapping[str, Callable[[Figures], str]] = {
     "admitted": lambda f: f"it fits, after {_length(f, 'waited_s')}",
@@ -75,6 +82,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "asked": lambda f: f"asked for {_by(f)}",
     "branch-not-taken": lambda f: f"what it comes after ({', '.join(f['after'])}) did not end as it asks",
     "called-back": lambda f: "the remote side called back",
+    "calm": lambda f: f"{_length(f, 'after_s')} without a new run have passed",
     "cancelled-by": lambda f: f"cancelled {_by(f)}",
     "changed": lambda f: f"{f['source']} changed",
     "clash": lambda f: f"version {f.get('expected')} was expected, {f.get('found')} was found",
@@ -125,6 +133,11 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "same-request": lambda f: f"the same request made {f['run']} already",
     "sample-due": lambda f: "a promise asks for a newer sample",
     "source-removed": lambda f: "the plan in force does not subscribe to it any more",
+    "split-up": lambda f: (
+        f"{_count(f['pending'], 'item')} of {_count(f['values'], 'key')} pending and {_LAGS[f['why']]}: "
+        f"{_count(f['runs'], 'run')} more at once, the pools have room for {f['room']}"
+    ),
+    "storm": lambda f: f"more than {_count(f['count'], 'run')} in {_length(f, 'per_s')}",
     "started": lambda f: "its subscriber has started",
     "subscribed": lambda f: f"{_count(f['subscribers'], 'subscriber')}",
     "subscriber-refused": lambda f: f"a sync subscriber did not take item {f['item']}",
@@ -252,6 +265,11 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
         case d.KeepRoom():
             kept = ", ".join(_resource(resource) for resource in fact.resources)
             return f"room is made for {fact.run}, {kept} is kept for it: {say(fact.reason)}"
+        case d.TripStorm():
+            return f"{fact.pipeline} forms no runs until {say_clock(fact.until)}: {say(fact.reason)}"
+        case d.CalmStorm():
+            held = f"{_count(fact.items, 'item')} in {_count(fact.lanes, 'lane')}"
+            return f"{fact.pipeline} forms runs again, {held} were held back: {say(fact.reason)}"
         case d.CancelRun():
             return f"{fact.run} is ended: {say(fact.reason)}"
         case d.AwaitConfirmation():
@@ -357,6 +375,9 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
         lines = [f"{what} is about to be looked at."]
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
     when = run.due if run.rank != RANKS["top"] else None
+    limits = [state.full[name] for name, _ in request.needs if name in state.full]
+    if limits:
+        return Why("waiting", lines, blockers, frees, max(limits))
     if when is not None:
         lines.append(f"At {say_clock(when)} it moves to the top of the queue.")
     return Why("waiting", lines, blockers, frees, when)
@@ -369,6 +390,17 @@ def _shortage(state: State, resource: str, amount: int, free: int, holders: Mapp
         slots = state.plan.pools[name].slots if name in state.plan.pools else 0
         there = f"pool {name} has {max(free, 0)} of {slots} slots free and it needs {amount}"
         return f"{there}; held by {held or 'nobody'}"
+    if kind == "rate":
+        rate, what = state.rate_of(resource), name.replace(":", " ")
+        assert rate is not None, "what is not limited is not waited for"
+        span = f"at most {_count(rate.count, 'start')} of {what} in {format_duration(rate.per)}"
+        # What is left of it may be kept for somebody for whom others make room.
+        full = state.full.get(resource)
+        return f"{span}, which are used up until {say_clock(full)}" if full else f"{span}, and the next is kept"
+    if kind == "slot":
+        pipeline, _, value = name.partition("/")
+        most = _count(state.capacity(resource), "run")
+        return f"{most} of {pipeline} with {value!r} at once; held by {held or 'nobody'}"
     if kind == "fresh":
         return f"asset {name} is suspect, because its writer failed; it holds until {name} is published again"
     how = "write" if amount == WHOLE_ASSET else "read"
@@ -386,9 +418,8 @@ def holders_of(state: State, resource: str) -> dict[str, str]:
     for run in state.runs.values():
         held = run.holds.get(resource)
         if held:
-            found[run.run] = {"asset": "writes" if held == WHOLE_ASSET else "reads"}.get(
-                kind, _count(held, "slot")
-            )
+            how = {"asset": "writes" if held == WHOLE_ASSET else "reads", "slot": "goes on"}
+            found[run.run] = how.get(kind, _count(held, "slot"))
     return found
 
 
@@ -408,7 +439,8 @@ def why_pipeline(state: State, pipeline: Pipeline, at: datetime) -> Why:
         return Why(
             best,
             [line for part in parts for line in part.lines]
-            + ([f"{paused}; what runs goes on."] if paused else []),
+            + ([f"{paused}; what runs goes on."] if paused else [])
+            + ([_storm(state, name)] if name in state.storms else []),
             [blocker for part in parts for blocker in part.blockers],
             next((part.frees for part in parts if part.frees), ""),
             min((part.when for part in parts if part.when), default=None),
@@ -440,6 +472,10 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
         return Why(
             "resting", [text], [Blocker("time", "", "rest after failure")], "the rest ends", lane.rest_until
         )
+    storm = state.storms.get(pipeline.name)
+    if storm is not None:
+        lines = [f"{what}.", _storm(state, pipeline.name)]
+        return Why("pending", lines, [Blocker("time", "", "storm breaker")], "the storm is over", storm.until)
     missing = [group for number, group in enumerate(trigger.groups) if not lane.groups.get(number)]
     moment, reason = forms_at(state, lane, pipeline)
     if missing:
@@ -455,6 +491,12 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
         text = f"{what}; its batch closes at {say_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)
     return Why("pending", [f"{what}; a run is about to be made of them."], [])
+
+
+def _storm(state: State, pipeline: str) -> str:
+    storm = state.storms[pipeline]
+    since, until = say_clock(storm.since), say_clock(storm.until)
+    return f"{pipeline} forms no runs from {since} until {until}: they came faster than its storm breaker allows."
 
 
 def _why_idle(state: State, pipeline: Pipeline) -> Why:
@@ -511,7 +553,8 @@ def _slots(slots: Mapping[str, int]) -> str:
 
 def _resource(resource: str) -> str:
     kind, _, name = resource.partition(":")
-    return f"{kind} {name}" if kind != "fresh" else f"a good version of {name}"
+    words = {"fresh": f"a good version of {name}", "rate": f"the rate of {name.replace(':', ' ')}"}
+    return words.get(kind, f"{kind} {name}")
 
 
 def say_clock(moment: datetime) -> str:

@@ -7,7 +7,7 @@ stored, they are built again.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
@@ -22,7 +22,7 @@ from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
-from counterpoint.model.promise import PromiseKind
+from counterpoint.model.promise import PromiseKind, Rate
 
 #: The version of snapshot documents that this release writes.
 SNAPSHOT_VERSION = 1
@@ -34,8 +34,8 @@ RANKS = {"top": 0, "urgent": 1, "normal": 2, "bulk": 3, "backfill": 4}
 
 #: (pipeline, partition, key): what concurrency counts and what items gather under.
 Lane: TypeAlias = tuple[str, str, str]
-#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample, room, claim, promise),
-#: and the attempt, run, lane, pipeline or obligation (asset, promise, source, mark).
+#: What the agenda holds: the moment's kind (timeout, look, raise, confirm, lane, sample, room, claim, rate, storm,
+#: promise), and the attempt, run, lane, pipeline, resource or obligation (asset, promise, source, mark).
 Moment: TypeAlias = tuple[str, tuple[str, ...]]
 #: An obligation is missed when its due is past, not at it: what ends at that very moment is in time.
 GRACE = timedelta(milliseconds=1)
@@ -357,6 +357,13 @@ class Incident(Struct, frozen=True):
     origin: Obligation
 
 
+class Storm(Struct, gc=False):
+    """A pipeline formed runs faster than its `storm` allows: none is formed before `until`."""
+
+    since: datetime
+    until: datetime
+
+
 class Pause(Struct, gc=False):
     """Somebody stopped a pipeline's automatic admission."""
 
@@ -467,6 +474,11 @@ class State:
         self.assets: dict[tuple[str, str], AssetState] = {}
         self.dead: dict[int, Item] = {}
         self.paused: dict[str, Pause] = {}
+        #: `rate:pool:NAME` or `rate:pipeline:NAME` -> starts in its span, oldest first;
+        #: `storm:NAME` -> runs formed.
+        self.starts: dict[str, list[datetime]] = {}
+        #: Pipeline -> the storm that goes on.
+        self.storms: dict[str, Storm] = {}
         #: (pipeline, number of the source) -> last tick that was dealt with.
         self.ticks: dict[tuple[str, int], datetime] = {}
         self.last: dict[str, Last] = {}
@@ -500,6 +512,10 @@ class State:
         self.preemptible: dict[str, dict[str, None]] = {}
         #: Pool -> how much of it is held by attempts that were asked to stop.
         self.coming: dict[str, int] = {}
+        #: Rate that is used up -> when the oldest start leaves its span.
+        self.full: dict[str, datetime] = {}
+        #: Pool -> lanes that would be split into more runs if more of it were free.
+        self.crowded: dict[str, dict[Lane, None]] = {}
         #: The moment in the agenda at which it is looked whether somebody must make room.
         self.room_at: datetime | None = None
         #: Lane -> runs of it that have not ended.
@@ -550,13 +566,36 @@ class State:
         kind, _, name = resource.partition(":")
         if kind == "fresh":
             return 0 if name in self.suspects else 1
+        if kind == "rate":
+            return self.capacity(resource) - self.started(resource)
         return self.capacity(resource) - self.used.get(resource, 0)
+
+    def started(self, resource: str) -> int:
+        """How many starts of a rate lie in the span that ends now."""
+        rate, starts = self.rate_of(resource), self.starts.get(resource, [])
+        return len(starts) - bisect_right(starts, self.at - rate.per) if rate is not None else 0
+
+    def rate_of(self, resource: str) -> Rate | None:
+        """The rate that the plan in force declares under that name; None where it declares none."""
+        kind, _, name = resource.partition(":")
+        if kind == "storm":
+            pipeline = self.plan.pipelines.get(name)
+            return pipeline.storm if pipeline else None
+        what, _, name = name.partition(":")
+        declared = self.plan.pools.get(name) if what == "pool" else self.plan.pipelines.get(name)
+        return declared.rate if declared else None
 
     def capacity(self, resource: str) -> int:
         """How much of a resource there is when nobody holds any."""
         kind, _, name = resource.partition(":")
         if kind == "fresh":
             return 1
+        if kind == "rate":
+            rate = self.rate_of(resource)
+            return rate.count if rate else WHOLE_ASSET
+        if kind == "slot":
+            pipeline = self.plan.pipelines.get(name.partition("/")[0])
+            return pipeline.concurrency if pipeline and pipeline.concurrency_by else WHOLE_ASSET
         pool = self.plan.pools.get(name) if kind == "pool" else None
         return pool.slots if pool else WHOLE_ASSET
 
@@ -597,6 +636,10 @@ class State:
         pipeline = self.pipeline_of(run)
         needs: dict[str, int] = {}
         if not task:
+            if pipeline.rate is not None:
+                needs[f"rate:pipeline:{run.pipeline}"] = 1
+            if pipeline.concurrency_by is not None:
+                needs[f"slot:{run.pipeline}/{run.slot}"] = 1
             for asset in pipeline.reads:
                 needs[f"asset:{asset}"] = 1
                 if run.automatic and pipeline.suspect == "hold" and asset not in pipeline.written:
@@ -611,10 +654,16 @@ class State:
                         needs[f"pool:{pool}"] = max(slots, needs.get(f"pool:{pool}", 0))
             else:
                 needs |= {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
-            return tuple(sorted(needs.items())), False
+            return tuple(sorted((needs | self.rates_of(run, task)).items())), False
         if pipeline.hold == "attempt":
             needs = {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
-        return tuple(sorted(needs.items())), True
+        return tuple(sorted((needs | self.rates_of(run, task)).items())), True
+
+    def rates_of(self, run: Run, task: str) -> dict[str, int]:
+        """The rates of pools that a start of the task counts for."""
+        pools = self.plan.pools
+        limited = (pool for pool in self.slots_of(run, task) if pool in pools and pools[pool].rate is not None)
+        return {f"rate:pool:{pool}": 1 for pool in limited}
 
     def slots_of(self, run: Run, task: str) -> dict[str, int]:
         """What the task's next attempt asks of the pools."""
@@ -745,6 +794,11 @@ class State:
                 return self.samples.get(about[0]) == at
             case "room":
                 return self.room_at == at
+            case "rate":
+                return self.full.get(about[0]) == at
+            case "storm":
+                storm = self.storms.get(about[0])
+                return storm is not None and storm.until == at
             case "claim":
                 claim = self.queue.claims.get((about[0], about[1]))
                 return claim is not None and claim.until == at
@@ -779,6 +833,8 @@ class State:
             "assets": list(self.assets.values()),
             "dead": list(self.dead.values()),
             "paused": self.paused,
+            "starts": self.starts,
+            "storms": self.storms,
             "ticks": [(pipeline, source, tick) for (pipeline, source), tick in self.ticks.items()],
             "last": self.last,
             "successes": self.successes,
@@ -822,6 +878,8 @@ class Document(Struct):
     requests: dict[str, str]
     hosts: dict[str, str]
     reserved: dict[str, tuple[str, str]]
+    starts: dict[str, list[datetime]] = {}
+    storms: dict[str, Storm] = {}
     claims: list[tuple[str, str, dict[str, int], datetime]] = []
     promised: list[tuple[str, str, datetime | None]] = []
     sources: list[SourceState] = []
@@ -836,7 +894,7 @@ def from_document(document: Document) -> State:
     state = State()
     for name in ("at", "wall", "facts", "changes", "items", "ordinals", "plan", "digest", "declared", "plans"):
         setattr(state, name, getattr(document, name))
-    for name in ("numbers", "paused", "last", "successes", "requests", "hosts"):
+    for name in ("numbers", "paused", "starts", "storms", "last", "successes", "requests", "hosts"):
         setattr(state, name, getattr(document, name))
     state.runs = {run.run: run for run in document.runs}
     state.attempts = {attempt.attempt: attempt for attempt in document.attempts}

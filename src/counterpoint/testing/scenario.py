@@ -362,6 +362,8 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.RaiseRun: ("{0.run}", ""),
     d.ReserveFor: ("{0.run}", "task resources lacks start"),
     d.KeepRoom: ("{0.run}", "task resources until"),
+    d.TripStorm: ("{0.pipeline}", "until"),
+    d.CalmStorm: ("{0.pipeline}", "since items lanes"),
     d.Note: ("{0.subject}", ""),
 }
 

@@ -9,6 +9,7 @@ import msgspec
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
+from counterpoint.kernel.folding.limits import note_start
 from counterpoint.kernel.folding.places import forget_attempt, note_attempt, set_phase, settle_tasks
 from counterpoint.kernel.state import (
     Attempt,
@@ -124,6 +125,8 @@ def start_attempt(state: State, decision: d.StartAttempt) -> None:
     run = state.runs[decision.run]
     task = run.tasks[decision.task]
     state.queue.remove(decision.run, decision.task)
+    for resource in state.rates_of(run, decision.task):
+        note_start(state, resource)
     set_phase(task, "running")
     task.number, task.attempt, task.not_before = decision.number, decision.attempt, None
     run.attempts = max(run.attempts, decision.number)

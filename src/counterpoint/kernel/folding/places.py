@@ -61,7 +61,7 @@ def fill_places(state: State, lane: Lane) -> None:
             heappop(behind)
             continue
         places = state.places.setdefault(lane, {})
-        if len(places) >= state.pipeline_of(run).concurrency:
+        if len(places) >= places_of(state, run):
             if automatic:
                 return
             # An automatic run that still waits steps back: it may be paused, or its inputs suspect.
@@ -74,6 +74,14 @@ def fill_places(state: State, lane: Lane) -> None:
         places[name] = None
         wait(state, run, "")
     state.behind.pop(lane, None)
+
+
+def places_of(state: State, run: Run) -> int:
+    """How many runs of its lane may be going on if this one is among them: more where all are parts of a batch."""
+    pipeline = state.pipeline_of(run)
+    if pipeline.elastic is None or not run.aside:
+        return pipeline.concurrency
+    return max(pipeline.concurrency, pipeline.elastic.max)
 
 
 def _hold_back(state: State, run: Run) -> None:
@@ -208,7 +216,8 @@ def release(state: State, run: Run) -> None:
 
 
 def free_up(state: State, run: Run, holder: str, resource: str, amount: int) -> None:
-    """Give some of a resource back; lanes that wait for a pool to stand idle are looked at when it does."""
+    """Give some of a resource back; lanes that wait for room in a pool, or for it to stand idle, are looked at."""
     state.give_back(run, holder, resource, amount)
+    state.touched.lanes.update(state.crowded.pop(resource, {}))
     if not state.used[resource]:
         state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))

@@ -7,6 +7,7 @@ from heapq import heappush
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.folding.limits import note_full
 from counterpoint.kernel.folding.places import (
     enqueue,
     expect_raise,
@@ -130,6 +131,8 @@ def rebuild_queue(state: State) -> None:
     for pipeline, source in state.ticks:
         expect_tick(state, pipeline, source)
     rebuild_promises(state)
+    for resource in state.starts:
+        note_full(state, resource)
     for run in sorted(state.runs.values(), key=lambda run: run.ordinal):
         note_run(state, run)
         for resource, amount in run.holds.items():

@@ -11,6 +11,7 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce_run, give_back_items, take_items
 from counterpoint.kernel.folding.learning import learn_again
+from counterpoint.kernel.folding.limits import note_start
 from counterpoint.kernel.folding.places import (
     begin_to_end,
     enqueue,
@@ -84,6 +85,8 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
 def create_run(state: State, decision: d.CreateRun) -> None:
     state.ordinals += 1
     state.numbers[decision.pipeline] = state.numbers.get(decision.pipeline, 0) + 1
+    if decision.automatic:
+        note_start(state, f"storm:{decision.pipeline}")
     tasks = {name: TaskState() for name in state.plan.pipelines[decision.pipeline].tasks}
     run = Run(
         run=decision.run,
@@ -132,6 +135,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     run.pins, run.holds, run.partial = decision.pins, decision.holds, decision.partial
     run.trace = decision.trace
     take_items(state, run, decision.items)
+    note_start(state, f"rate:pipeline:{run.pipeline}")
     for resource, amount in decision.holds.items():
         state.take(run, run.run, resource, amount)
     for name, task in run.tasks.items():

@@ -22,6 +22,9 @@ from counterpoint.kernel.shares import has_enough
 from counterpoint.kernel.state import Run, State, first_task
 from counterpoint.model.trace import derive_trace
 
+#: Resources of which nothing is kept for anybody, and for which nothing else is kept.
+NOT_KEPT = ("fresh:", "rate:", "slot:")
+
 
 def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     """Start what fits, in queue order."""
@@ -96,7 +99,7 @@ def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
         yield FinishRun(at=state.at, reason=reason, run=run.run, phase="cancelled", items_become="pending")
         return
     taken = list(run.items.values()) or [backlog.item(number) for number in items if backlog]
-    held = ("asset",) if pipeline.hold == "attempt" else ("asset", "pool")
+    held = ("asset", "slot") if pipeline.hold == "attempt" else ("asset", "slot", "pool")
     needs = state.request_shape(run, "")[0]
     yield AdmitRun(
         at=state.at,
@@ -138,10 +141,11 @@ def _reserve(state: State) -> Iterator[AnyDecision]:
     """Keep what gets free for the requests that have waited too long: one at a time for each resource."""
     while (request := state.queue.next_late()) is not None:
         is_backfill = request.place[0][4]
-        suspect = next((r for r, _ in request.needs if r.startswith("fresh:") and not state.free(r)), None)
+        suspect = next((r for r, n in request.needs if r.startswith(NOT_KEPT) and state.free(r) < n), None)
         if suspect is not None or any(amount > state.capacity(resource) for resource, amount in request.needs):
             # It cannot start whatever gets free, so it must not keep anything from those that can:
-            # a reader of a suspect asset would lock out the writer it waits for.
+            # a reader of a suspect asset would lock out the writer it waits for, and what waits for a
+            # rate would keep slots idle.
             state.queue.set_aside(suspect)
             continue
         pools = request.place[0][0] if is_backfill else ()
@@ -150,7 +154,7 @@ def _reserve(state: State) -> Iterator[AnyDecision]:
             # Old backfills have their part of this pool; the next of them has its turn when one of those ends.
             state.queue.set_aside(full)
             continue
-        resources = tuple(resource for resource, _ in request.needs if not resource.startswith("fresh:"))
+        resources = tuple(resource for resource, _ in request.needs if not resource.startswith(NOT_KEPT))
         if any(resource in state.queue.reserved for resource in resources):
             return
         figures = {"lacks": lacks(state, request) or ""}

@@ -25,6 +25,7 @@ from counterpoint.kernel.rules.delivering import items_for, recorded
 from counterpoint.kernel.rules.promising import miss
 from counterpoint.kernel.rules.publishing import publish
 from counterpoint.kernel.rules.stopping import stop
+from counterpoint.kernel.rules.throttling import calm
 from counterpoint.kernel.state import Attempt, Run, State
 from counterpoint.model.trace import trace_of
 
@@ -115,6 +116,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 state.touched.samplers[about[0]] = None
             case "lane":
                 state.touched.lanes[about[0], about[1], about[2]] = None
+            case "storm":
+                yield calm(state, about[0])
             case "room":
                 state.touched.preemption = True
             case "promise":

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.rules.automatic import await_idleness, ready
+from counterpoint.kernel.rules.splitting import split
+from counterpoint.kernel.rules.throttling import trip
 from counterpoint.kernel.state import RANKS, Backlog, Lane, Run, State
 from counterpoint.kernel.urgency import latest_start, takes
 from counterpoint.model.pipeline import Pipeline
@@ -37,6 +39,8 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
         yield _end_unwanted(state, backlog)
     pipeline = state.plan.pipelines.get(backlog.pipeline)
     if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
+        return
+    if pipeline.name in state.storms:
         return
     moment, reason = forms_at(state, backlog, pipeline)
     if moment is None:
@@ -146,8 +150,18 @@ def is_partial(state: State, trigger: Trigger | None, items: Iterable[Item]) -> 
 def _start(
     state: State, lane: Lane, backlog: Backlog, pipeline: Pipeline, reason: Reason
 ) -> Iterator[AnyDecision]:
+    parts = split(state, backlog, pipeline)
+    for part in parts:
+        tripped = trip(state, pipeline)
+        yield tripped or new_run(state, lane, reason=part.reason, automatic=True, items=part.items)
+        if tripped:
+            return
+    if parts:
+        return
     if pipeline.overlap == "queue":
-        yield new_run(state, lane, reason=reason, automatic=True, items=batch_of(backlog, pipeline.trigger))
+        yield trip(state, pipeline) or new_run(
+            state, lane, reason=reason, automatic=True, items=batch_of(backlog, pipeline.trigger)
+        )
         if state.backlogs.get(lane):
             state.touched.lanes[lane] = None
         return
@@ -157,7 +171,7 @@ def _start(
         return
     active = state.active(lane)
     if len(active) < pipeline.concurrency:
-        yield new_run(state, lane, reason=reason, automatic=True)
+        yield trip(state, pipeline) or new_run(state, lane, reason=reason, automatic=True)
         return
     running = [run for run in active if run.phase == "running"]
     newer = _newer(backlog, running[0]) if running else ()
@@ -222,6 +236,7 @@ def new_run(
         due=top_at if latest is None else min(top_at, latest),
         top_at=top_at,
         latest=latest,
+        slot=slot_of(state, lane, automatic=automatic),
         wanted_by=wanted_by,
         takes_s=takes_s,
         lane=work,
@@ -233,6 +248,14 @@ def new_run(
         trace=trace,
         digest=state.digest,
     )
+
+
+def slot_of(state: State, lane: Lane, *, automatic: bool) -> str:
+    """What `concurrency_by` counts a run under: the value of its items, or the key that a person gave."""
+    if state.plan.pipelines[lane[0]].concurrency_by is None:
+        return ""
+    backlog = state.backlogs.get(lane)
+    return next(backlog.items).slot if automatic and backlog else lane[2]
 
 
 def urgency_of(

@@ -64,7 +64,8 @@ def items_for(
         trigger = pipeline.trigger
         assert trigger is not None, "a subscriber has a trigger"
         when = None if isinstance(source, Cron | Every) else source.when
-        if when or trigger.batch.by or pipeline.partition:
+        by = (trigger.batch.by, pipeline.concurrency_by, pipeline.elastic.by if pipeline.elastic else None)
+        if when or any(by) or pipeline.partition:
             document = document or as_event(change)
             if when and not expression.holds(when, document):
                 continue
@@ -79,8 +80,10 @@ def items_for(
             pipeline=name,
             group=number,
             at=state.at,
-            key=expression.key(trigger.batch.by, document or {}) if trigger.batch.by else "",
+            key=key_of(pipeline, document or {}),
             partition=partition_of(pipeline, change, document or {}, state.plan.timezone),
+            split=expression.key(pipeline.elastic.by, document or {}) if pipeline.elastic else "",
+            slot=expression.key(pipeline.concurrency_by, document or {}) if pipeline.concurrency_by else "",
             hops=change.hops,
             origin=origin,
             confirms=change.by_run if is_awaited else "",
@@ -89,6 +92,12 @@ def items_for(
             floor=floor_at(state, name, change, is_replay=only is not None, origin=origin),
         )
     return tuple(items.values())
+
+
+def key_of(pipeline: Pipeline, document: dict[str, Any]) -> str:
+    """What an item gathers under: the value of `batch.by`, and of `concurrency_by`, so that no run has two."""
+    by = pipeline.trigger.batch.by if pipeline.trigger else None
+    return "/".join(expression.key(each, document) for each in (by, pipeline.concurrency_by) if each)
 
 
 def as_event(change: Change) -> dict[str, Any]:
