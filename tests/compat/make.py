@@ -29,10 +29,10 @@ from counterpoint.ports.store import Snapshot
 SCORE = """
 score: sample
 timezone: Europe/Berlin
-pools: {db: 2, gpu: 1, tpu: 1}
+pools: {db: 2, gpu: 1, tpu: {slots: 1, rate: 5/1h}}
 assets:
   {orders: {description: of the shop}, rates: {}, marts: {}, side: {}, seen: {}, shown: {freshness: {within: 20m}}}
-events: {order.placed: {}, file.landed: {}}
+events: {order.placed: {}, file.landed: {}, gust.blew: {}}
 pipelines:
   nightly: {trigger: {cron: "0 * * * *", catchup: latest}, run: nightly}
   ingest:
@@ -67,6 +67,7 @@ pipelines:
   train: {class: urgent, pools: {db: 2, gpu: 1}, hold: run, run: train}
   hand: {pools: {db: 1}, run: hand}
   spare: {class: bulk, preempt: {minimum: 1m}, pools: {tpu: 1}, run: spare}
+  gust: {trigger: {event: gust.blew}, storm: 1/1m, run: gust}
   rush: {class: urgent, pools: {tpu: 1}, run: rush}
   watch: {trigger: auto, writes: [seen], run: watch}
   show: {trigger: auto, reads: [seen], writes: [shown], run: show}
@@ -212,9 +213,15 @@ def tell_second_half(story: Story) -> None:
     story.declare(SCORE.replace("gpu: 1, tpu", "gpu: 2, tpu"))
     story.accept("order.placed", "o4", sku="s4")
 
+    for name in ("g1", "g2"):
+        story.accept("gust.blew", name)
+        story.end(f"gust#{name[1]}/run/1")
+    story.tell(e.Woke, after=timedelta(minutes=1))
+    story.accept("gust.blew", "g3")
     story.tell(e.RunRequested, pipeline="spare", by="anna")
     story.tell(e.Woke, after=timedelta(minutes=2))
     story.tell(e.RunRequested, pipeline="rush", by="anna")
+    story.accept("gust.blew", "g4")
 
 
 def write(folder: Path) -> None:

@@ -145,7 +145,9 @@ def test_a_batch_is_dealt_out_by_value_without_loss(groups: list[list[int]], cou
     parts = deal(values, count, None)
 
     assert len(parts) == count and all(parts)
-    assert sorted(number for part in parts for number in part) == sorted(number for group in values.values() for number in group)
+    assert sorted(number for part in parts for number in part) == sorted(
+        number for group in values.values() for number in group
+    )
     for group in values.values():
         assert sum(bool(set(group) & set(part)) for part in parts) == 1
     # The largest part is at most the largest value above the smallest.
