@@ -429,6 +429,8 @@ class Reckoned:
     def __init__(self) -> None:
         #: Pipeline -> promised assets below it.
         self.below: dict[str, dict[str, None]] = {}
+        #: Promised asset -> the automatic pipelines above it.
+        self.automatic: dict[str, tuple[str, ...]] = {}
         #: Whether any band has hours; None until it is asked for.
         self.by_hour: bool | None = None
         #: (promised asset, hour of the week or "") -> pipeline -> seconds from its start until the asset has it.

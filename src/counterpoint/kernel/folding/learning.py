@@ -41,6 +41,17 @@ def above(state: State, pipelines: Iterable[str]) -> Iterable[str]:
     return found
 
 
+def touch_above(state: State, asset: str) -> None:
+    """What is owed to a promised asset has changed: all that run automatically above it are looked at."""
+    known = state.reckoned.automatic.get(asset)
+    if known is None:
+        pipelines, writers = state.plan.pipelines, state.plan.lineage.writers.get(asset, ())
+        triggers = ((name, pipelines[name].trigger) for name in above(state, writers))
+        known = tuple(name for name, trigger in triggers if trigger is not None and trigger.auto is not None)
+        state.reckoned.automatic[asset] = known
+    touch(state, known)
+
+
 def touch(state: State, pipelines: Iterable[str]) -> None:
     """Have pipelines that run automatically looked at: what they wait for has changed."""
     for name in pipelines:

@@ -109,8 +109,19 @@ def begin_to_end(state: State, run: Run, why: str) -> None:
 
 def withdraw(state: State, run: Run, task: str) -> None:
     """Take a request out of the queue; what was kept for it is free again."""
-    state.queue.remove(run.run, task)
+    unqueue(state, run, task)
     state.touched.admission = True
+
+
+def unqueue(state: State, run: Run, task: str) -> None:
+    """Nobody waits with this request any more; where a pool it needed stands idle, those who wait for that go."""
+    request = state.queue.get(run.run, task)
+    if request is None:
+        return
+    state.queue.remove(run.run, task)
+    for resource, _ in request.needs:
+        if not state.used.get(resource):
+            state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))
 
 
 def wait(state: State, run: Run, task: str) -> None:

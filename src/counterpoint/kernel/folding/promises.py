@@ -10,7 +10,7 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import Item
 from counterpoint.kernel.folding.incidents import note_caught_up, note_missed
-from counterpoint.kernel.folding.learning import above, touch
+from counterpoint.kernel.folding.learning import touch, touch_above
 from counterpoint.kernel.obligations import (
     add_late,
     bucket,
@@ -155,6 +155,7 @@ def note_version(state: State, decision: d.PublishAsset, run: Run | None) -> Non
         mark.behind[run.pipeline] = True
     else:
         mark.behind.pop(run.pipeline, None)
+    touch(state, (run.pipeline,))
     _reckon(state, mark)
 
 
@@ -169,12 +170,14 @@ def note_confirmed(state: State, decision: d.ConfirmAsset, run: Run | None) -> N
     made = mark.made.setdefault(run.pipeline, {})
     for asset, edition in _editions(state, run, decision.pins).items():
         made[asset] = max(edition, made.get(asset, 0))
+    touch(state, (run.pipeline,))
     _reckon(state, mark)
 
 
 def raise_mark(state: State, decision: d.RaiseMark) -> None:
     mark = state.marks[decision.asset]
     mark.parts[decision.writer] = dict(decision.reflects)
+    touch(state, (decision.writer,))
     _reckon(state, mark)
 
 
@@ -236,10 +239,7 @@ def oblige(state: State, decision: d.Oblige) -> None:
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
     waiting.append(obligation)
     expect_due(state, promise, source, obligation)
-    if not source:
-        touch(state, above(state, state.plan.lineage.writers.get(decision.asset, ())))
-    elif source.startswith("world:"):
-        touch(state, (source.partition(":")[2],))
+    touch_above(state, decision.asset)
 
 
 def miss_obligations(state: State, decision: d.MissObligations) -> None:
@@ -259,7 +259,7 @@ def miss_obligations(state: State, decision: d.MissObligations) -> None:
     missed.sort(key=lambda each: (each.due, each.since))
     _count(state, promise, decision.due, missed=len(missed))
     note_missed(state, promise, decision.due, missed)
-    touch(state, above(state, state.plan.lineage.writers.get(decision.asset, ())))
+    touch_above(state, decision.asset)
 
 
 def _settle(state: State, asset: str) -> None:
@@ -277,12 +277,14 @@ def _settle(state: State, asset: str) -> None:
             if reached:
                 del waiting[:reached]
                 _count(state, promise, state.at, kept=reached)
+                touch_above(state, asset)
             if not waiting:
                 del promise.open[source]
         if promise.late:
             promise.late = {
                 source: mark for source, mark in promise.late.items() if mark_of(state, asset, source) < mark
             }
+            touch_above(state, asset)
             if not promise.late and promise.breached is not None:
                 add_late(state.plan, (asset, kind), promise.counts, promise.breached, state.at)
                 note_caught_up(state, promise, state.at)

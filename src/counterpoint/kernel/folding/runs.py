@@ -20,6 +20,7 @@ from counterpoint.kernel.folding.places import (
     release,
     set_phase,
     settle_tasks,
+    unqueue,
     wait,
     withdraw,
 )
@@ -214,9 +215,9 @@ def confirm(state: State, decision: d.Confirm) -> None:
 def finish_run(state: State, decision: d.FinishRun) -> None:
     run = state.runs.pop(decision.run)
     check(RUN, run.phase, decision.phase)
-    state.queue.remove(run.run, "")
+    unqueue(state, run, "")
     for name in run.tasks:
-        state.queue.remove(run.run, name)
+        unqueue(state, run, name)
     run.phase, run.ended, run.failure = decision.phase, decision.at, decision.failure
     run.reason = msgspec.to_builtins(decision.reason)
     for task in run.tasks.values():
