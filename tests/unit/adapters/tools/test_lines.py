@@ -16,7 +16,7 @@ def _answer(*lines: dict[str, Any], **ended: Any) -> Answer:
 def test_reports_verdicts_and_results_are_collected() -> None:
     answer = _answer(
         {"kind": "asset", "asset": "a", "partition": "p", "unchanged": True, "expect": 4},
-        {"kind": "asset", "asset": "b", "data_through": "2026-01-31T00:00:00"},
+        {"kind": "asset", "asset": "b", "data_through": "2026-01-31T00:00:00", "read": {"raw": 7}},
         {"kind": "verdict", "check": "rows", "passed": True, "found": 3, "expected": "> 0"},
         {"kind": "result", "data": {"x": 1, "y": 1}},
         {"kind": "result", "data": {"y": 2}},
@@ -28,7 +28,7 @@ def test_reports_verdicts_and_results_are_collected() -> None:
         state="done",
         reports=(
             Report(asset="a", partition="p", unchanged=True, expect=4),
-            Report(asset="b", data_through=datetime(2026, 1, 31, tzinfo=UTC)),
+            Report(asset="b", data_through=datetime(2026, 1, 31, tzinfo=UTC), read={"raw": 7}),
         ),
         verdicts=({"check": "rows", "passed": True, "found": 3, "expected": "> 0"},),
         result={"x": 1, "y": 2},
@@ -44,6 +44,13 @@ def test_a_bad_report_is_skipped_and_said_and_the_good_one_beside_it_is_kept() -
     assert [report.asset for report in answer.reports] == ["b"]
     assert "a report of asset 'a' was skipped" in answer.detail
     assert "a report of asset '?' was skipped" in answer.detail
+
+
+def test_a_version_that_was_read_is_a_number() -> None:
+    answer = _answer({"kind": "asset", "asset": "a", "read": {"raw": "seven"}})
+
+    assert answer.reports == ()
+    assert "a report of asset 'a' was skipped" in answer.detail
 
 
 def test_a_verdict_that_was_not_passed_fails_the_task_unless_it_only_warns() -> None:
