@@ -24,7 +24,7 @@ from counterpoint.testing.builders import Fact
 from counterpoint.testing.worlds import HAPPENINGS, World, random_plan
 
 SEEDS = st.integers(0, 2**32)
-LENGTHS = st.integers(20, 200)
+LENGTHS = st.integers(20, 120)
 AMONG = tuple(each for each in HAPPENINGS if each not in (World.declare, World.retry))
 
 Changes = set[tuple[str, int]]
@@ -109,7 +109,7 @@ class Truth:
                 case e.DiscardRequested(items=numbers):
                     self._skip(numbers)
                 case _:
-                    pass
+                    continue
             self._grow()
         self._settle()
         self._grow()
