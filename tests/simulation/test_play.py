@@ -9,7 +9,7 @@ import pytest
 
 from counterpoint.model.pipeline import Retry
 from counterpoint.model.plan import EPOCH, Asset, EventType, Plan
-from counterpoint.model.promise import Expected
+from counterpoint.model.promise import Expected, Freshness, Preempt
 from counterpoint.model.trigger import Every, OnAsset, OnEvent
 from counterpoint.sim.measure import Spread
 from counterpoint.sim.play import Played, play
@@ -151,3 +151,52 @@ def test_a_spread_is_exact_for_a_few_and_within_half_a_percent_for_many() -> Non
     assert many.quantile(0.5) == pytest.approx(50_000, rel=0.006)
     assert many.quantile(0.95) == pytest.approx(95_000, rel=0.006)
     assert many.quantile(1) <= 100_000
+
+
+def promised(within: timedelta) -> Plan:
+    declared = plan(
+        pipeline("count", on=[OnEvent("sold")], tasks=[task(takes=fixed(10 * MINUTE))], writes=["sums"]),
+        events={"sold": EventType(arrives=timedelta(hours=12))},
+    )
+    asset = Asset(freshness=Freshness(within=within))
+    return msgspec.structs.replace(declared, assets={"sums": asset})
+
+
+def test_freshness_is_measured_apart_from_the_kernel_and_agrees_with_its_obligations() -> None:
+    for within, share in ((30 * MINUTE, 1.0), (5 * MINUTE, 0.0)):
+        played = play(promised(within), length=60 * DAY, seed=5)
+
+        (promise,), (fresh,) = played.promises, played.freshness
+        assert promise.share == share
+        assert fresh.delay.count == promise.kept + promise.missed + promise.open > 80
+        assert fresh.delay.p50_s == 600
+        # A change that comes while a run goes on waits for the next one.
+        assert 600 <= fresh.delay.max_s <= 1200
+        assert fresh.age.p50_s == 0
+        assert 0 < fresh.age.max_s <= 1200
+
+
+def test_what_is_stopped_to_make_room_goes_on_from_its_last_checkpoint() -> None:
+    long = pipeline(
+        "train",
+        on=[Every(DAY, EPOCH)],
+        tasks=[task(pools={"gpu": 1}, takes=fixed(timedelta(hours=8)))],
+        priority_class="bulk",
+        preempt=Preempt(),
+    )
+    short = pipeline(
+        "serve",
+        on=[Every(timedelta(hours=5), EPOCH)],
+        tasks=[task(pools={"gpu": 1}, takes=fixed(7 * MINUTE))],
+        priority_class="urgent",
+    )
+    declared = plan(long, short, pools={"gpu": 1})
+
+    played = play(declared, length=4 * DAY, world=WorldSettings(restart=MINUTE))
+
+    train, serve = played.pipelines
+    assert train.preemptions > 0
+    assert serve.waits.max_s < 3600
+    # Nothing is lost but what came after the last checkpoint, ten minutes apart at most.
+    assert 0 < train.lost_work_s <= 600 * train.preemptions
+    assert train.succeeded == 3

@@ -12,8 +12,9 @@ from counterpoint.sim.agenda import ARRIVES
 from counterpoint.sim.stage import Stage
 from counterpoint.sim.work import Floor, Going
 
-#: What is known of something already is told again this often, if it moved.
-EVERY = timedelta(minutes=10)
+#: What is known already is told again this often, if it moved: as often as the engine does it, and less often where
+#: there are many tasks, so that telling costs a small share of the work.
+SHORTEST, LONGEST, PER_TASK = timedelta(seconds=5), timedelta(minutes=10), timedelta(milliseconds=300)
 
 
 class Learning:
@@ -22,7 +23,10 @@ class Learning:
     def __init__(self, stage: Stage, floor: Floor, known: Iterable[e.Band] = ()) -> None:
         self._stage, self._learner = stage, Learner(known)
         self._known = tuple(known)
-        self._runs: dict[str, tuple[datetime, datetime | None]] = {}
+        #: Run that waits or goes on -> when it was made, whether its wait is learned from, when it was admitted.
+        self._runs: dict[str, tuple[datetime, bool, datetime | None]] = {}
+        tasks = sum(len(pipeline.tasks) for pipeline in stage.plan.pipelines.values())
+        self._every = min(LONGEST, max(SHORTEST, PER_TASK * tasks))
         self._expected = False
         floor.watchers.append(self._attempt_ended)
         stage.on(d.CreateRun, self._created)
@@ -36,15 +40,17 @@ class Learning:
             self._stage.take(e.DurationsLearned(at=now, wall=now, bands=self._known))
 
     def _created(self, decision: d.CreateRun) -> None:
-        self._runs[decision.run] = (decision.at, None)
+        self._runs[decision.run] = (decision.at, decision.lane == "live", None)
 
     def _admitted(self, decision: d.AdmitRun) -> None:
-        self._runs[decision.run] = (self._runs[decision.run][0], decision.at)
+        created, is_live, _ = self._runs[decision.run]
+        self._runs[decision.run] = (created, is_live, decision.at)
 
     def _finished(self, decision: d.FinishRun) -> None:
-        created, admitted = self._runs.pop(decision.run)
+        created, is_live, admitted = self._runs.pop(decision.run)
         if decision.phase == "succeeded" and admitted is not None:
-            took_s, waited_s = (decision.at - admitted).total_seconds(), (admitted - created).total_seconds()
+            took_s = (decision.at - admitted).total_seconds()
+            waited_s = (admitted - created).total_seconds() if is_live else None
             self._add(decision.run.rpartition("#")[0], "", took_s, admitted, waited_s)
 
     def _attempt_ended(self, going: Going, how: str, lost_s: float) -> None:
@@ -59,7 +65,7 @@ class Learning:
             self._stage.agenda.note(self._stage.now, ARRIVES, self._tell)
         elif not self._expected:
             self._expected = True
-            self._stage.agenda.note(self._stage.now + EVERY, ARRIVES, self._tell_again)
+            self._stage.agenda.note(self._stage.now + self._every, ARRIVES, self._tell_again)
 
     def _tell_again(self) -> None:
         self._expected = False
