@@ -11,8 +11,9 @@ It is asked on reading, and looks at what goes on upstream of one asset only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from msgspec import Struct
 from counterpoint.kernel.explain import say_clock
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.state import Attempt, Backlog, Obligation, PromiseState, Run, State
-from counterpoint.kernel.urgency import next_sample, takes, task_takes, waits
+from counterpoint.kernel.urgency import floors_of, next_sample, takes, task_takes, waits
 from counterpoint.model.lineage import world
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration
@@ -28,6 +29,8 @@ from counterpoint.model.trigger import OnAsset
 
 #: Obligations of one source that are looked at, those due first.
 MOST_OBLIGATIONS = 20
+#: Runs of a pipeline that are looked at, the oldest, and lanes with pending items.
+MOST_RUNS, MOST_LANES = 50, 50
 #: Kinds of steps that are worth naming before those that just take long, the worst first.
 _CULPRITS = ("overrun", "rest", "pool", "behind", "host")
 
@@ -85,9 +88,13 @@ class Forecast(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
 
 
-def forecast(state: State, promise: PromiseState, at: datetime) -> Forecast:
-    """What is to come of a promise, at engine time `at`."""
-    walk = _Walk(state, at)
+def forecast(state: State, promise: PromiseState, at: datetime, walk: Walk | None = None) -> Forecast:
+    """What is to come of a promise, at engine time `at`.
+
+    Args:
+        walk: of another promise at the same moment, to use again what it found.
+    """
+    walk = walk or Walk(state, at)
     found = [(each.due, walk.obligation(promise.asset, each)) for each in _first_due(promise)]
     broken = [(due, expected) for due, expected in found if expected.at is not None and expected.at > due]
     if broken:
@@ -111,7 +118,7 @@ def forecast(state: State, promise: PromiseState, at: datetime) -> Forecast:
     return Forecast(outlook="idle", text="nothing is owed at the moment")
 
 
-def _late(walk: _Walk, promise: PromiseState, at: datetime) -> Forecast:
+def _late(walk: Walk, promise: PromiseState, at: datetime) -> Forecast:
     parts = [walk.asset(promise.asset, source, mark) for source, mark in promise.late.items()]
     expected = _last(parts, at)
     if expected.at is None:
@@ -160,12 +167,14 @@ def _last(parts: Iterable[Expected], at: datetime) -> Expected:
     return latest
 
 
-class _Walk:
-    """One walk upstream; what it found out of an asset or a pipeline is used again."""
+class Walk:
+    """A walk upstream at one moment; what it found out of assets, runs and resources is used again."""
 
     def __init__(self, state: State, at: datetime) -> None:
         self._state, self._at = state, at
         self._assets: dict[tuple[str, str, int], Expected] = {}
+        self._runs: dict[str, Expected] = {}
+        self._free: dict[tuple[str, int], Expected] = {}
 
     def obligation(self, asset: str, obligation: Obligation) -> Expected:
         """When all that an obligation asks for is expected in the asset."""
@@ -205,14 +214,14 @@ class _Walk:
         arrival = _last((self.asset(each, source, mark) for each in self._inputs(pipeline, source)), self._at)
         if arrival.at is None:
             return arrival
-        runs = [state.runs[run] for run in state.live.get(name, {})]
+        runs = [state.runs[run] for run in islice(state.live.get(name, {}), MOST_RUNS)]
         going, waiting = [r for r in runs if r.phase != "waiting"], [r for r in runs if r.phase == "waiting"]
         if arrival.steps:  # it has yet to come, even if that is expected now
             return self._next_run(pipeline, self._opened(pipeline, arrival), going)
-        lanes = [state.backlogs[lane] for lane in state.waiting_lanes.get(name, {})]
-        lanes = [lane for lane in lanes if any(_needs(item.floor, source, mark) for item in lane.items)]
+        lanes = [state.backlogs[lane] for lane in islice(state.waiting_lanes.get(name, {}), MOST_LANES)]
+        lanes = [lane for lane in lanes if _needs(floors_of(state, lane), source, mark)]
         if lanes or waiting:
-            parts = [self._waiting(run) for run in waiting]
+            parts = [self._run(run) for run in waiting]
             absorbed = {run.of for run in waiting if run.automatic and not run.aside}
             parts += [self._lane(pipeline, lane, going) for lane in lanes if lane.lane not in absorbed]
             return _last(parts, self._at)
@@ -343,7 +352,14 @@ class _Walk:
         return self._run_of(pipeline, start)
 
     def _freed(self, waiter: str, resource: str, amount: int) -> Expected:
-        """When so much of a resource is expected to be free."""
+        """When so much of a resource is expected to be free; told of whoever asks first."""
+        place = (resource, amount)
+        if place not in self._free:
+            self._free[place] = Expected(None, unknown=f"{resource} is waited for in a circle")
+            self._free[place] = self._find_free(waiter, resource, amount)
+        return self._free[place]
+
+    def _find_free(self, waiter: str, resource: str, amount: int) -> Expected:
         state, (kind, _, name) = self._state, resource.partition(":")
         if amount > state.capacity(resource):
             return Expected(None, unknown=f"{kind} {name} has less than {waiter} needs")
@@ -368,7 +384,13 @@ class _Walk:
         return Expected(None, unknown=f"{waiter} waits for {kind} {name}, held by {holder}, and {end.unknown}")
 
     def _run(self, run: Run) -> Expected:
-        """When a run that goes on is expected to end."""
+        """When a run is expected to end."""
+        if run.run not in self._runs:
+            self._runs[run.run] = Expected(None, unknown=f"{run.run} waits for itself")  # for a circle
+            self._runs[run.run] = self._find_run(run)
+        return self._runs[run.run]
+
+    def _find_run(self, run: Run) -> Expected:
         start = Expected(self._at)
         if run.phase == "waiting":
             return self._waiting(run)
@@ -429,7 +451,7 @@ class _Walk:
         return None if band is None else timedelta(seconds=band[1])
 
 
-def _needs(floor: dict[str, int], source: str, mark: int) -> bool:
+def _needs(floor: Mapping[str, int], source: str, mark: int) -> bool:
     """Whether an item may stand for a change up to that mark: the ones before it do not reach so far."""
     return floor.get(source, -1) < mark
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from counterpoint.analysis.budget import budget
-from counterpoint.analysis.forecast import forecast
+from counterpoint.analysis.forecast import Walk, forecast
 from counterpoint.engine.service import PromiseStatus, SourceStatus
 from counterpoint.kernel.folding.incidents import incident_of
 from counterpoint.kernel.obligations import bucket_width, calendar_of, counted, freshness
@@ -17,17 +17,17 @@ from counterpoint.model.workdays import elapsed
 
 def promise_statuses(state: State, at: datetime) -> list[PromiseStatus]:
     """Every declared promise, in the order of the assets."""
-    found = []
+    found, walk = [], Walk(state, at)
     for name, asset in state.plan.assets.items():
         if asset.freshness is not None:
-            found.append(_status(state, name, "freshness", asset.freshness, at))
+            found.append(_status(state, name, "freshness", asset.freshness, at, walk))
         if asset.completion is not None:
-            found.append(_status(state, name, "completion", asset.completion, at))
+            found.append(_status(state, name, "completion", asset.completion, at, walk))
     return found
 
 
 def _status(
-    state: State, asset: str, kind: PromiseKind, declared: Freshness | Completion, at: datetime
+    state: State, asset: str, kind: PromiseKind, declared: Freshness | Completion, at: datetime, walk: Walk
 ) -> PromiseStatus:
     promise = state.promises.get((asset, kind)) or PromiseState(asset, kind)
     open_ = [each for obligations in promise.open.values() for each in obligations]
@@ -50,7 +50,7 @@ def _status(
         freshness=source_statuses(state, asset, at),
         open=len(open_),
         next_due=min((each.due for each in open_), default=None),
-        forecast=forecast(state, promise, at),
+        forecast=forecast(state, promise, at, walk),
         incident=incident_of(promise) if promise.breached is not None else "",
         breached_at=promise.breached,
         incidents=promise.incidents,
