@@ -221,7 +221,7 @@ async def test_why_says_why_now(shop: Shop) -> None:
 
     assert "It began to wait at 12:10:00 UTC: 1 item ready." in why.lines
     assert (
-        "It should start by 12:27:00 UTC for what marts (freshness) owes; that is its place in the queue."
+        "It should start by 12:27:00 UTC to keep what is promised of marts; that is its place in the queue."
         in why.lines
     )
     assert [each.text for each in why.blame][-1] == "build#1 waited 1m for pool gpu, held by train#1/run/1"

@@ -194,8 +194,8 @@ def _why_now(state: State, run: Run) -> list[str]:
     if run.phase != "waiting" or declared is None:
         return lines
     if run.latest is not None and run.latest <= run.due:
-        below = [f"{asset} ({kind})" for asset, kind in state.plan.lineage.below.get(run.pipeline, ())]
-        promised = f" for what {' and '.join(below[:3])} owes" if below else ""
+        below = dict.fromkeys(asset for asset, _ in state.plan.lineage.below.get(run.pipeline, ()))
+        promised = f" to keep what is promised of {' and '.join([*below][:3])}" if below else ""
         lines.append(f"It should start by {say_clock(run.latest)}{promised}; that is its place in the queue.")
     else:
         place = f"class {declared.priority_class}, and how long it has waited"

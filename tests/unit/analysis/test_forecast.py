@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
+
 from counterpoint.analysis.forecast import Forecast, forecast
 from counterpoint.kernel import events as e
 from counterpoint.kernel.state import Mark, Obligation, PromiseState
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Asset
 from counterpoint.model.promise import Freshness
-from counterpoint.model.trigger import Batch, Every, OnAsset, OnEvent
+from counterpoint.model.trigger import Auto, Batch, Every, OnAsset, OnEvent, Trigger
 from counterpoint.testing.builders import START, Kernel, pipeline, plan
 
 MINUTE = timedelta(minutes=1)
@@ -179,3 +181,55 @@ def test_what_was_missed_is_caught_up_with_at_a_time() -> None:
     found = forecast(kernel.state, promise, kernel.now)
 
     assert (found.outlook, found.expected) == ("late", START + 35 * MINUTE)
+
+
+def test_a_sample_of_the_world_is_as_old_as_its_run_and_the_next_is_foreseen() -> None:
+    kernel = Kernel()
+    sample = pipeline("sample", writes=["prices"])
+    sample = msgspec.structs.replace(sample, trigger=Trigger(groups=(), auto=Auto()))
+    promised = {"prices": Asset(freshness=Freshness(within=30 * MINUTE))}
+    kernel.declare(plan(sample, assets=promised))
+    kernel.host()
+    kernel.wait(MINUTE)
+    kernel.end("sample#1/run/1")
+    learn(kernel, sample=10)
+
+    found = forecast(kernel.state, kernel.state.promises["prices", "freshness"], kernel.now)
+
+    # The first sample began at 10:00, so a later one must be in by 10:30; it takes 10 min, and starts at 10:20.
+    assert (found.outlook, found.due, found.expected) == ("kept", START + 30 * MINUTE, START + 30 * MINUTE)
+    assert found.steps[0].text == "sample is due to start at 10:20:00 UTC"
+
+
+def test_an_automatic_batch_closes_at_its_latest_start() -> None:
+    build = pipeline("build", on=[OnAsset("raw")], reads=["raw"], writes=["mart"], trigger={"auto": Auto()})
+    kernel = shop(build=build)
+    kernel.emit("order")
+    kernel.wait(10 * MINUTE)
+    kernel.end("ingest#1/run/1")
+
+    found = forecast(kernel.state, kernel.state.promises["mart", "freshness"], kernel.now)
+
+    # Due at 10:30: 10 min of build after 5 min of waiting, so it begins to wait at 10:15.
+    assert (found.outlook, found.expected) == ("kept", START + 30 * MINUTE)
+    assert found.steps[0].text == "the batch of build closes at 10:15:00 UTC"
+
+
+def test_both_branches_of_a_diamond_are_waited_for() -> None:
+    left = pipeline("left", on=[OnAsset("raw")], reads=["raw"], writes=["a"])
+    right = pipeline("right", on=[OnAsset("raw")], reads=["raw"], writes=["b"])
+    build = pipeline("build", all_of=[[OnAsset("a")], [OnAsset("b")]], reads=["a", "b"], writes=["mart"])
+    kernel = Kernel()
+    assets = {name: Asset() for name in ("raw", "a", "b")} | {
+        "mart": Asset(freshness=Freshness(within=60 * MINUTE))
+    }
+    kernel.declare(plan(INGEST, left, right, build, pools={"db": 1}, assets=assets))
+    kernel.host()
+    learn(kernel, ingest=10, left=5, right=25, build=10)
+    kernel.emit("order")
+
+    found = forecast(kernel.state, kernel.state.promises["mart", "freshness"], kernel.now)
+
+    # ingest 10, the longer branch 25, build 10.
+    assert (found.outlook, found.expected) == ("kept", START + 45 * MINUTE)
+    assert "left" not in " ".join(step.text for step in found.steps)
