@@ -32,14 +32,14 @@ MOST_OBLIGATIONS = 20
 #: Runs of a pipeline that are looked at, the oldest, and lanes with pending items.
 MOST_RUNS, MOST_LANES = 50, 50
 #: Kinds of steps that are worth naming before those that just take long, the worst first.
-_CULPRITS = ("overrun", "rest", "pool", "behind", "host")
+_CULPRITS = ("overrun", "rest", "rate", "pool", "behind")
 
 
 class Step(Struct, frozen=True):
     """One expected step on the way: until when, and why not before.
 
     Attributes:
-        kind: `overrun`, `rest`, `pool`, `behind`, `batch`, `tick`, `attempt` or `run`.
+        kind: `overrun`, `rest`, `rate`, `pool`, `behind`, `batch`, `tick`, `queue`, `attempt`, `run` or `confirm`.
         text: what is expected to go on until then.
     """
 
@@ -365,6 +365,10 @@ class Walk:
             return Expected(None, unknown=f"{kind} {name} has less than {waiter} needs")
         if kind == "fresh":
             return Expected(None, unknown=f"asset {name} is suspect until it is published again")
+        if resource in state.full:
+            moment = state.full[resource]
+            text = f"{waiter} waits until {say_clock(moment)}, because its rate is used up"
+            return Expected(self._at).then("rate", moment, text)
         free = state.free(resource)
         held: list[tuple[str, int, Expected]] = []
         for attempt in state.attempts.values():
@@ -380,7 +384,9 @@ class Walk:
             if free >= amount:
                 text = f"{waiter} waits for {kind} {name}, held by {holder} until {say_clock(at)}"
                 return Expected(at, (*end.steps, Step("pool", self._at, at, text)))
-        holder, _, end = unknown[0] if unknown else ("nobody", 0, Expected(None))
+        if not unknown:
+            return Expected(None, unknown=f"{waiter} waits for {kind} {name}, which is kept for others")
+        holder, _, end = unknown[0]
         return Expected(None, unknown=f"{waiter} waits for {kind} {name}, held by {holder}, and {end.unknown}")
 
     def _run(self, run: Run) -> Expected:

@@ -374,7 +374,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     if not lines:
         lines = [f"{what} is about to be looked at."]
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
-    when = run.due if run.rank != RANKS["top"] else None
+    when = run.top_at if run.rank != RANKS["top"] else None
     limits = [state.full[name] for name, _ in request.needs if name in state.full]
     if limits:
         return Why("waiting", lines, blockers, frees, max(limits))

@@ -11,7 +11,7 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel.state import Mark, Obligation, PromiseState
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Asset
-from counterpoint.model.promise import Freshness
+from counterpoint.model.promise import Freshness, Rate
 from counterpoint.model.trigger import Auto, Batch, Every, OnAsset, OnEvent, Trigger
 from counterpoint.testing.builders import START, Kernel, pipeline, plan
 
@@ -233,3 +233,21 @@ def test_both_branches_of_a_diamond_are_waited_for() -> None:
     # ingest 10, the longer branch 25, build 10.
     assert (found.outlook, found.expected) == ("kept", START + 45 * MINUTE)
     assert "left" not in " ".join(step.text for step in found.steps)
+
+
+def test_a_rate_that_is_used_up_is_waited_for_and_named() -> None:
+    ingest = msgspec.structs.replace(INGEST, rate=Rate(1, 60 * MINUTE), concurrency=2)
+    kernel = Kernel()
+    promised = {"raw": Asset(freshness=Freshness(within=30 * MINUTE))}
+    kernel.declare(plan(ingest, pools={"db": 2}, assets=promised))
+    kernel.host()
+    learn(kernel, ingest=10)
+    kernel.emit("order")
+    kernel.wait(10 * MINUTE)
+    kernel.end("ingest#1/run/1")
+    kernel.emit("order")
+
+    found = forecast(kernel.state, kernel.state.promises["raw", "freshness"], kernel.now)
+
+    assert (found.outlook, found.due, found.expected) == ("breaks", START + 40 * MINUTE, START + 70 * MINUTE)
+    assert found.because == "ingest#2 waits until 11:00:00 UTC, because its rate is used up"
