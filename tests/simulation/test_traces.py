@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from counterpoint.entrypoints.cli.main import main
 from counterpoint.errors import Mistake
+from counterpoint.sim.jobs import Job, play_jobs
 from counterpoint.sim.replay import quantile, replay
 from counterpoint.sim.traces.files import read_trace
 from counterpoint.sim.traces.swf import read_swf
@@ -28,6 +30,23 @@ def row(number: int, submitted: float, run_time: float, *, allocated: int = -1, 
         run_time * 2,
     )
     return " ".join(f"{field:g}" for field in fields)
+
+
+def first_come_first_served(jobs: list[Job], slots: int) -> list[float]:
+    """An independent strict queue: nobody starts before the one before."""
+    running: list[tuple[float, int]] = []
+    free, now, starts = slots, 0.0, []
+    for job in jobs:
+        now = max(now, job.arrival_s)
+        need = job.slots[POOL]
+        running.sort()
+        while running and (running[0][0] <= now or free < need):
+            end, held = running.pop(0)
+            now, free = max(now, end), free + held
+        starts.append(now)
+        free -= need
+        running.append((now + job.duration_s, need))
+    return starts
 
 
 # Standard Workload Format.
@@ -73,6 +92,30 @@ def test_rows_of_a_log_that_cannot_be_run_are_listed() -> None:
 def test_a_pool_of_unknown_size_is_asked_for() -> None:
     with pytest.raises(Mistake, match="give --slots N"):
         sized(read_swf([row(1, 0, 5)], "log.swf"), {})
+
+
+def random_jobs(seed: int, count: int) -> list[Job]:
+    random, at, jobs = Random(seed), 0.0, []
+    for number in range(count):
+        at += random.choice([0, random.randint(0, 60)])
+        slots = {POOL: random.choice([1, 1, 2, 4, 8, 16])}
+        length = random.choice([0, 1, random.randint(1, 400)])
+        priority = random.choice(["urgent", "normal", "bulk"])
+        jobs.append(
+            Job(
+                id=str(number), arrival_s=at, duration_s=length, slots=slots, priority_class=priority, estimate_s=1
+            )
+        )
+    return jobs
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fifo_starts_every_job_when_a_strict_queue_does(seed: int) -> None:
+    jobs = random_jobs(seed, 400)
+
+    ended = play_jobs(jobs, {POOL: 16}, policy="fifo")
+
+    assert [each.start_s for each in ended] == first_come_first_served(jobs, 16)
 
 
 # WfFormat.
