@@ -67,7 +67,7 @@ pipelines:
   train: {class: urgent, pools: {db: 2, gpu: 1}, hold: run, run: train}
   hand: {pools: {db: 1}, run: hand}
   spare: {class: bulk, preempt: {minimum: 1m}, pools: {tpu: 1}, run: spare}
-  gust: {trigger: {event: gust.blew}, storm: 1/1m, run: gust}
+  gust: {trigger: {event: gust.blew}, storm: 1/1m, concurrency: 9, run: gust}
   rush: {class: urgent, pools: {tpu: 1}, run: rush}
   watch: {trigger: auto, writes: [seen], run: watch}
   show: {trigger: auto, reads: [seen], writes: [shown], run: show}
