@@ -62,6 +62,12 @@ def _failure(figures: Figures) -> str:
     return f"{text} ({figures['detail']})" if figures.get("detail") else text
 
 
+def _before(figures: Figures) -> str:
+    if "team" in figures:
+        return f"{figures['team']} had borrowed it"
+    return f"{figures['class']} before {figures['of']}"
+
+
 def _before_it(figures: Figures) -> str:
     before = figures["failures"] - 1
     return f", and {_count(before, 'run')} before it" if before else ""
@@ -104,7 +110,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "late": lambda f: f"{_count(f['count'], 'obligation')} not kept when due",
     "lost": lambda f: "its worker host was lost; that costs no try",
     "makes-room": lambda f: (
-        f"it makes room for {f['taker']} ({f['class']} before {f['of']}): {_length(f, 'lost_s')} of work lost, "
+        f"it makes room for {f['taker']} ({_before(f)}): {_length(f, 'lost_s')} of work lost, "
         + ("a wait of unknown length" if f["saved_s"] is None else f"{_length(f, 'saved_s')} of waiting")
         + " saved"
     ),

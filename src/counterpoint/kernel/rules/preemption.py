@@ -3,8 +3,10 @@
 A *taker* is a waiting run or task that lacks slots. A *victim* is a running attempt that holds some of
 what the taker lacks, of a pipeline with `preempt`, and of a strictly lower class. Classes are those that
 the pipelines declare: that a run is moved to the top because it waited long changes nothing here, so that
-no two runs can ever push each other out. A victim is left alone before its least time of running
-(`minimum`), for its `cooldown` after it last made room or started since, and when the evictions of its
+no two runs can ever push each other out. Where teams are declared, slots that a team has beyond its share are
+*reclaimed* too: by a run of the same class whose team has no more than its share even when it has started.
+Whoever reclaims borrows nothing, so nobody reclaims from it in turn. A victim is left alone before its
+least time of running (`minimum`), for its `cooldown` after it last made room or started since, and when the evictions of its
 run are used up. Pipelines with `hold: run` keep their slots beyond an attempt, and are no victims.
 
 The smallest set of victims is chosen that lets the taker start: the fewest attempts, then the least work
@@ -32,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import combinations
 from math import comb, inf
+from typing import Any
 
 from msgspec import Struct
 
@@ -40,6 +43,7 @@ from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.outlook import Outlook
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.stopping import stop
+from counterpoint.kernel.shares import entitlement_of
 from counterpoint.kernel.state import RANKS, Attempt, Run, State
 
 #: How many seconds of a victim's work a second of the taker's waiting is worth, for each class between them.
@@ -55,7 +59,12 @@ MOST_SETS = 1000
 
 
 class Victim(Struct, frozen=True):
-    """An attempt that may be asked to make room. `budget` is how many more of its run's may be."""
+    """An attempt that may be asked to make room.
+
+    Attributes:
+        budget: how many more of its run's attempts may be asked.
+        team: whose borrowed slots are reclaimed with it; "" where it is of a lower class.
+    """
 
     attempt: Attempt
     rank: int
@@ -63,6 +72,7 @@ class Victim(Struct, frozen=True):
     lost_s: float
     grace: timedelta
     slots: Mapping[str, int]
+    team: str = ""
 
 
 def make_room(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
@@ -127,7 +137,8 @@ def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
         until=state.at + grace + PATIENCE,
     )
     for victim in chosen:
-        lost = {"lost_s": round(victim.lost_s, 3), "of": state.pipeline_of(_run(state, victim)).priority_class}
+        lost: dict[str, Any] = {"team": victim.team} if victim.team else {}
+        lost |= {"lost_s": round(victim.lost_s, 3), "of": state.pipeline_of(_run(state, victim)).priority_class}
         yield stop(state, victim.attempt, "preempt", Reason("makes-room", figures | lost))
 
 
@@ -157,6 +168,8 @@ def _lacking(state: State, request: Request) -> dict[str, int]:
 
 def _victims(state: State, taker: Run, lacking: Mapping[str, int]) -> list[Victim]:
     """Who may be stopped now for a taker; a moment is noted at which the next one may."""
+    may_reclaim = _may_reclaim(state, taker, lacking)
+    own_team, own_rank = state.team_of(taker), rank_of(state, taker)
     names = dict.fromkeys(name for pool in lacking for name in state.preemptible.get(pool, ()))
     found = []
     for attempt in (state.attempts[name] for name in names):
@@ -166,7 +179,8 @@ def _victims(state: State, taker: Run, lacking: Mapping[str, int]) -> list[Victi
         if preempt is None or attempt.stopping or attempt.deferred or run.ending:
             continue
         budget = preempt.evictions - run.evictions
-        if budget <= 0 or rank <= rank_of(state, taker):
+        is_reclaimed = may_reclaim and rank == own_rank and state.team_of(run) != own_team
+        if budget <= 0 or not (rank > own_rank or is_reclaimed):
             continue
         spared = attempt.started + preempt.minimum
         if run.evicted is not None:
@@ -177,8 +191,56 @@ def _victims(state: State, taker: Run, lacking: Mapping[str, int]) -> list[Victi
         slots = {f"pool:{pool}": amount for pool, amount in attempt.slots.items() if f"pool:{pool}" in lacking}
         grace = pipeline.tasks[attempt.task].grace
         kept = max(attempt.started, attempt.checkpointed or attempt.started)
-        found.append(Victim(attempt, rank, budget, (state.at - kept).total_seconds(), grace, slots))
-    return sorted(found, key=lambda each: (each.lost_s, -each.rank, each.attempt.started, each.attempt.attempt))
+        team = state.team_of(run) if is_reclaimed else ""
+        found.append(Victim(attempt, rank, budget, (state.at - kept).total_seconds(), grace, slots, team))
+    found.sort(key=lambda each: (each.lost_s, -each.rank, each.attempt.started, each.attempt.attempt))
+    return _borrowed(state, found)
+
+
+def _may_reclaim(state: State, taker: Run, lacking: Mapping[str, int]) -> bool:
+    """Whether a taker's team has no more than its share even with all that it asks for."""
+    if not state.plan.teams:
+        return False
+    team = state.team_of(taker)
+    used = state.team_used.get(team, {})
+    task = next((name for name, each in taker.tasks.items() if each.phase == "ready"), "")
+    asked = {f"pool:{pool}": slots for pool, slots in state.slots_of(taker, task).items()} if task else lacking
+    shares = [
+        (used.get(pool, 0) + asked.get(pool, 0)) / state.capacity(pool)
+        for pool in dict.fromkeys([*used, *asked])
+        if state.capacity(pool) > 0
+    ]
+    return max(shares, default=0.0) <= entitlement_of(state, team)
+
+
+def _borrowed(state: State, victims: Sequence[Victim]) -> list[Victim]:
+    """Without those whose team would have its share or less when those before them have stopped."""
+    left: dict[str, dict[str, int]] = {}
+    kept = []
+    for victim in victims:
+        if victim.team:
+            if victim.team not in left:
+                left[victim.team] = _lasting(state, victim.team)
+            used = left[victim.team]
+            share = max((held / state.capacity(pool) for pool, held in used.items()), default=0.0)
+            if share <= entitlement_of(state, victim.team):
+                continue
+            for pool, slots in victim.attempt.slots.items():
+                if f"pool:{pool}" in used:
+                    used[f"pool:{pool}"] -= slots
+        kept.append(victim)
+    return kept
+
+
+def _lasting(state: State, team: str) -> dict[str, int]:
+    """What a team holds, without what is about to end."""
+    used = {pool: held for pool, held in state.team_used.get(team, {}).items() if state.capacity(pool) > 0}
+    for pool in used:
+        for name in state.preemptible.get(pool, ()):
+            attempt = state.attempts[name]
+            if attempt.stopping and state.team_of(state.runs[attempt.run]) == team:
+                used[pool] -= attempt.slots[pool.partition(":")[2]]
+    return used
 
 
 def smallest(victims: Sequence[Victim], lacking: Mapping[str, int]) -> tuple[Victim, ...]:
