@@ -5,9 +5,10 @@ what the taker lacks, of a pipeline with `preempt`, and of a strictly lower clas
 the pipelines declare: that a run is moved to the top because it waited long changes nothing here, so that
 no two runs can ever push each other out. Where teams are declared, slots that a team has beyond its share are
 *reclaimed* too: by a run of the same class whose team has no more than its share even when it has started.
-Whoever reclaims borrows nothing, so nobody reclaims from it in turn. A victim is left alone before its
-least time of running (`minimum`), for its `cooldown` after it last made room or started since, and when the evictions of its
-run are used up. Pipelines with `hold: run` keep their slots beyond an attempt, and are no victims.
+Whoever reclaims borrows nothing, so nobody reclaims from it in turn.
+A victim is left alone before its least time of running (`minimum`), for its `cooldown` after it last made
+room or started since, and when the evictions of its run are used up. Pipelines with `hold: run` keep their
+slots beyond an attempt, and are no victims.
 
 The smallest set of victims is chosen that lets the taker start: the fewest attempts, then the least work
 lost. There is none if anything else that the taker needs is missing. It stops only if that is worth it:
