@@ -237,3 +237,36 @@ async def test_a_late_change_is_told_from_when_it_happened(shop: Shop) -> None:
 
     assert [each.text for each in why.blame] == ["order.placed e1 took 10m to arrive", "ingest#1/run ran 2m"]
     assert adds_up(why.blame, happened, NOON + 2 * MINUTE)
+
+
+DAILY = """
+score: daily
+events: {order.placed: {}}
+assets: {orders: {}, figures: {completion: {by: "07:00", target: 95%, over: 28d}}}
+pipelines:
+  ingest: {trigger: {event: order.placed}, writes: [orders], run: ingest, takes: 1h}
+  sum: {trigger: {asset: orders}, reads: [orders], writes: [figures], run: sum, takes: 1h}
+"""
+
+
+async def test_a_completion_is_blamed_from_its_cut_off(open_shop: Callable[..., object]) -> None:
+    midnight = datetime(2026, 3, 3, tzinfo=UTC)
+    shop = await open_shop(MemoryJournal(), ManualClock(NOON), ScriptedExecutor(), plan(DAILY))  # type: ignore[misc]
+    assert isinstance(shop, Shop)
+    await shop.wait(midnight - timedelta(hours=3) - NOON)
+    await shop.emit(1)
+    await shop.wait(timedelta(hours=1))
+    await shop.end("ingest#1/run/1")
+    await shop.wait(timedelta(hours=2))
+    promise = await shop.promise()
+    assert (promise.open, promise.next_due) == (1, midnight + timedelta(hours=7))
+    assert promise.forecast.text == "kept at 00:00:00 UTC, due 07:00:00 UTC"
+    await shop.emit(2)
+    await shop.wait(timedelta(hours=8))
+
+    promise = await shop.promise()
+    assert promise.incident == "figures:completion#1"
+    report = await shop.service.incident(promise.incident)
+    assert (report.since, report.begun_at) == (midnight, midnight + timedelta(hours=7))
+    assert [each.text for each in report.causes] == ["sum#1/run ran 8h"]
+    assert adds_up(report.causes, midnight, midnight + timedelta(hours=8))

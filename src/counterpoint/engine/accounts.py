@@ -63,26 +63,48 @@ async def account_of_run(
 
 
 async def account_of_version(
-    state: State, history: History, version: VersionRow, *, since: datetime | None = None
+    state: State,
+    history: History,
+    version: VersionRow,
+    *,
+    since: datetime | None = None,
+    happened: datetime | None = None,
 ) -> Account | None:
-    """The account of a version until it was published; None where no run is on record for it."""
+    """The account of a version until it was published; None where no run is on record for it.
+
+    Args:
+        since: where it begins; None is with the oldest change that led to it.
+        happened: when the change happened that it is asked for; None is the oldest.
+    """
     row = await history.row("runs", version.by)
     if not isinstance(row, RunRow):
         return None
     run = msgspec.json.decode(row.document, type=Run)
-    return _account(await _chain(state, history, run, until=version.at, since=since), since, version.at)
+    return _account(await _chain(state, history, run, until=version.at, since=happened), since, version.at)
 
 
 async def account_of_change(
-    state: State, history: History, asset: str, *, source: str, mark: int, since: datetime, at: datetime
+    state: State,
+    history: History,
+    asset: str,
+    *,
+    source: str,
+    mark: int,
+    since: datetime,
+    at: datetime,
+    happened: datetime | None,
 ) -> Account:
-    """The account of a change of a source that an asset does not have yet: from when it happened until now."""
+    """The account from `since` until now of changes of a source that an asset does not have yet.
+
+    Args:
+        happened: when the oldest of them did; None where any that are missing count.
+    """
     place = _whereabouts(state, asset, source, mark)
     found: list[Stretch] = []
     if place.run is not None:
-        found = await _chain(state, history, place.run, until=at, since=since)
+        found = await _chain(state, history, place.run, until=at, since=happened)
     elif place.lane is not None:
-        found = await _chain_of_lane(state, history, place.lane, until=at, since=since)
+        found = await _chain_of_lane(state, history, place.lane, until=at, since=happened)
     elif place.pipeline:
         found = [Stretch(start=since, end=at, cause="not-started", name=place.pipeline)]
     return _account(found, since, at)
@@ -150,7 +172,7 @@ async def _chain(
 
 
 async def _chain_of_lane(
-    state: State, history: History, lane: Backlog, *, until: datetime, since: datetime
+    state: State, history: History, lane: Backlog, *, until: datetime, since: datetime | None
 ) -> list[Stretch]:
     """Stretches of items that no run has taken, and of what led to them."""
     item = _looked_at(list(lane.items), since)

@@ -13,6 +13,7 @@ from counterpoint.engine.service import Blamed, Downstream, IncidentReport, Mome
 from counterpoint.errors import NotFound
 from counterpoint.kernel.state import Incident, Obligation, State
 from counterpoint.model.plan import Plan
+from counterpoint.model.promise import PromiseKind
 from counterpoint.model.quantity import format_duration
 from counterpoint.ports.store import History, IncidentRow, VersionRow
 
@@ -50,13 +51,14 @@ async def _account(state: State, history: History, incident: Incident, at: datet
     """From the change that was first to be missed until the asset had it, or until now."""
     origin = incident.origin
     if incident.ended is None:
-        return await account_of_obligation(state, history, incident.asset, origin, at)
+        return await account_of_obligation(state, history, incident.asset, incident.promise, origin, at)
     rows = await history.page("versions", where={"asset": incident.asset}, limit=MOST_VERSIONS)
     for _, row in reversed(rows):
         assert isinstance(row, VersionRow), "the versions table holds versions"
         reflects = msgspec.json.decode(row.document).get("reflects") or {}
         if row.at <= incident.ended and all(reflects.get(source, -1) >= w for source, w in origin.marks.items()):
-            found = await account_of_version(state, history, row, since=origin.since)
+            happened = _happened(incident.promise, origin)
+            found = await account_of_version(state, history, row, since=origin.since, happened=happened)
             if found is not None:
                 return found
     return Account(
@@ -65,14 +67,28 @@ async def _account(state: State, history: History, incident: Incident, at: datet
 
 
 async def account_of_obligation(
-    state: State, history: History, asset: str, obligation: Obligation, at: datetime
+    state: State, history: History, asset: str, promise: PromiseKind, obligation: Obligation, at: datetime
 ) -> Account:
     """From the change that an obligation is about until now: of the source that the asset lacks most of."""
     mark = state.marks.get(asset)
     reached = mark.reflects if mark is not None else {}
     lacking = [(source, w) for source, w in obligation.marks.items() if reached.get(source, -1) < w]
     source, w = next(iter(lacking or obligation.marks.items()))
-    return await account_of_change(state, history, asset, source=source, mark=w, since=obligation.since, at=at)
+    return await account_of_change(
+        state,
+        history,
+        asset,
+        source=source,
+        mark=w,
+        since=obligation.since,
+        at=at,
+        happened=_happened(promise, obligation),
+    )
+
+
+def _happened(promise: PromiseKind, obligation: Obligation) -> datetime | None:
+    """When the change happened that an obligation is about; None for a completion, which is about all that came."""
+    return obligation.since if promise == "freshness" else None
 
 
 def blamed(stretches: Iterable[Stretch]) -> list[Blamed]:

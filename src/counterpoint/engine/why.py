@@ -175,10 +175,10 @@ def _why_ended(run: Run) -> Why:
 async def _asset_account(state: State, history: History, name: str, at: datetime) -> Account | None:
     """Where the time went of what is missing most urgently, else of the newest version."""
     promises = [state.promises[key] for key in state.promises if key[0] == name]
-    late = [each.origin for each in promises if each.late and each.origin is not None]
-    waiting = [obligation for each in promises for listed in each.open.values() for obligation in listed[:1]]
-    for obligation in (*late, *sorted(waiting, key=lambda each: each.due)):
-        return await account_of_obligation(state, history, name, obligation, at)
+    late = [(each.promise, each.origin) for each in promises if each.late and each.origin is not None]
+    waiting = [(each.promise, owed) for each in promises for listed in each.open.values() for owed in listed[:1]]
+    for kind, obligation in (*late, *sorted(waiting, key=lambda pair: pair[1].due)):
+        return await account_of_obligation(state, history, name, kind, obligation, at)
     for _, row in await history.page("versions", where={"asset": name}, limit=1):
         assert isinstance(row, VersionRow), "the versions table holds versions"
         return await account_of_version(state, history, row)
