@@ -292,6 +292,7 @@ class Service(Protocol):
         partition: str = "",
         params: Mapping[str, Any] | None = None,
         trace: str = "",
+        lane: Literal["live", "backfill"] = "live",
     ) -> str:
         """Ask for a run; its id. The same `request` again gives the same run."""
         ...

@@ -172,6 +172,7 @@ class EngineService:
         partition: str = "",
         params: Mapping[str, Any] | None = None,
         trace: str = "",
+        lane: Literal["live", "backfill"] = "live",
     ) -> str:
         self._pipeline(pipeline)
         decided = await self.engine.decider.submit(
@@ -186,6 +187,7 @@ class EngineService:
                 partition=partition,
                 params=dict(params or {}),
                 trace=trace,
+                lane=lane,
             )
         )
         assert decided is not None, "a request is always an event"

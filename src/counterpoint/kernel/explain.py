@@ -14,8 +14,10 @@ from msgspec import Struct
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.outlook import Outlook
+from counterpoint.kernel.outlook import Outlook, expected_start
+from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import forms_at
+from counterpoint.kernel.shares import entitlement_of, share_of
 from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration, format_size
@@ -287,7 +289,7 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
 
 
 class Blocker(Struct, frozen=True):
-    """One thing that something waits for: `what` is pool, asset, run, item, host, person, time or plan."""
+    """One thing that something waits for: `what` is pool, target, asset, run, item, host, person, time or plan."""
 
     what: str
     name: str
@@ -369,24 +371,65 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
         blockers.append(Blocker(resource.partition(":")[0], resource.partition(":")[2], "", holders))
         lines.append(f"{what} waits for {since}: {_shortage(state, resource, amount, free, holders)}.")
         if kept and reserved is not None:
-            lines.append(
-                f"What gets free of {_resource(resource)} is kept for {reserved[0]}, which waited too long."
-            )
+            start = state.queue.promised.get(reserved)
+            until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
+            kept_for = f"What gets free of {_resource(resource)} is kept for {reserved[0]}"
+            lines.append(f"{kept_for}, which waited too long; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
         if claimed and claimed[0] != (run.run, task):
             lines.append(f"What gets free of {_resource(resource)} is kept for {claimed[0][0]}, which goes first.")
     if (run.run, task) in state.queue.claims:
         lines.append("Others make room for it.")
+    moments = []
+    if blockers:
+        expected = expected_start(state, request)
+        if expected is not None and expected > state.at:
+            moments.append(expected)
+            lines.append(f"By what runs, all it needs is expected to be there at {say_clock(expected)}.")
+    held, slack = _held_back(state, request, what)
+    lines += held
+    if slack is not None:
+        blockers.append(slack)
+        moments.append(run.due)
     if not lines:
         lines = [f"{what} is about to be looked at."]
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
-    when = run.top_at if run.rank != RANKS["top"] else None
     limits = [state.full[name] for name, _ in request.needs if name in state.full]
     if limits:
         return Why("waiting", lines, blockers, frees, max(limits))
-    if when is not None:
-        lines.append(f"At {say_clock(when)} it moves to the top of the queue.")
-    return Why("waiting", lines, blockers, frees, when)
+    if run.rank != RANKS["top"] and state.plan.policy == "promise":
+        moments.append(run.raised_at)
+        lines.append(f"At {say_clock(run.raised_at)} it moves to the top of the queue.")
+    return Why("waiting", lines, blockers, frees, min(moments, default=None))
+
+
+def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Blocker | None]:
+    """What else than a lack keeps a request waiting: the order, its team's share, a target."""
+    lines, outlook, pools = [], Outlook(state), request.place[0][0]
+    rank, would_borrow = outlook.stand(request.place[0])
+    if would_borrow:
+        team = request.place[0][3]
+        shares = f"{share_of(state, team):.0%} of a pool, and {entitlement_of(state, team):.0%} is its share"
+        lines.append(f"Team {team} has {shares}: teams below theirs go first.")
+    if rank == RANKS["backfill"]:
+        lines.append("It is a backfill: live work goes first.")
+    first = state.queue.passed_by(request, outlook)
+    if first is not None and state.plan.policy != "promise":
+        lines.append(
+            f"{first.run} came first and does not fit yet: nothing passes it (policy {state.plan.policy})."
+        )
+    elif first is not None:
+        lines.append(
+            f"{first.run} comes before it and does not fit; of those that go around it the shortest is next."
+        )
+    for pool, slots in pools if not request.admitted and request.key[0] != RANKS["top"] else ():
+        margin, free = outlook.margin(pool), state.free(pool)
+        if slots <= free < slots + margin and outlook.is_slack(request):
+            name = pool.removeprefix("pool:")
+            until = say_clock(request.key[1])
+            lines.append(f"{what} would bring pool {name} above its target; it has slack until {until}.")
+            return lines, Blocker("target", name, f"{margin} slots stay free for what has no slack")
+    return lines, None
 
 
 def _shortage(state: State, resource: str, amount: int, free: int, holders: Mapping[str, str]) -> str:

@@ -29,6 +29,8 @@ class Outlook:
 
     def margin(self, resource: str) -> int:
         """How many slots of a pool are to stay free while who asks has slack."""
+        if not self._state.plan.has_targets:
+            return 0
         pool = self._state.plan.pools.get(resource.partition(":")[2])
         # A share such as 0.7 of 10 is 7 slots, though 0.7 * 10 is a little less.
         return pool.slots - floor(pool.target * pool.slots + 1e-9) if pool and pool.target is not None else 0
@@ -52,7 +54,7 @@ class Outlook:
 
     def forecast(self, request: Request) -> Room:
         """When what a request needs is expected to be there, and how much of it will be left over then."""
-        needs = [(resource, amount) for resource, amount in request.needs if not resource.startswith("fresh:")]
+        needs = [(name, amount) for name, amount in request.needs if name.startswith(("pool:", "asset:"))]
         ends = {resource: _ends(self._state, resource) for resource, _ in needs}
         seconds = max((self._wait(resource, amount, ends[resource]) for resource, amount in needs), default=0.0)
         if seconds == inf:

@@ -103,6 +103,11 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return {subject: tuple(listeners) for subject, listeners in found.items()}
 
     @cached_property
+    def has_targets(self) -> bool:
+        """Whether some pool has a target below all of its slots."""
+        return any(pool.target is not None for pool in self.pools.values())
+
+    @cached_property
     def clocks(self) -> tuple[tuple[str, int, Clock], ...]:
         """Every clock source: (pipeline, its number among the pipeline's sources, clock)."""
         return tuple(

@@ -36,6 +36,12 @@ _LOG_LINES = 12
 @click.option("--param", "-p", "params", multiple=True, metavar="KEY=VALUE", help="A parameter; may be repeated.")
 @click.option("--partition", default="", help="The slice of data to cover.")
 @click.option("--key", default="", help="The batch key to run for.")
+@click.option(
+    "--lane",
+    type=click.Choice(["live", "backfill"]),
+    default="live",
+    help="A backfill makes up for the past: it comes after all live work.",
+)
 @click.option("--request", default="", metavar="ID", help="The same ID again is the same run.")
 @click.option("--no-wait", is_flag=True, help="Return when the run is accepted.")
 @with_reason
@@ -48,6 +54,7 @@ def run(
     params: tuple[str, ...],
     partition: str,
     key: str,
+    lane: str,
     request: str,
     no_wait: bool,
     reason: str,
@@ -61,7 +68,7 @@ def run(
     With a score in this folder and no server running, it is run right here.
     """
     out = Output(as_json=as_json)
-    body = {"params": _params(params), "partition": partition, "key": key, "reason": reason}
+    body = {"params": _params(params), "partition": partition, "key": key, "reason": reason, "lane": lane}
     headers = {"Idempotency-Key": request} if request else {}
     with ExitStack() as stack:
         if server is None and find_running(folder) is None and (folder / "score.yaml").is_file():

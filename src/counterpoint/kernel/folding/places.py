@@ -144,7 +144,12 @@ def expect_raise(state: State, run: Run) -> None:
 
 def expect_slack_to_end(state: State, run: Run) -> None:
     """Note when a waiting run has no slack left, so that no target holds it back any more."""
-    if run.phase != "waiting" or run.due <= state.at or state.queue.get(run.run, "") is None:
+    if (
+        not state.plan.has_targets
+        or run.phase != "waiting"
+        or run.due <= state.at
+        or state.queue.get(run.run, "") is None
+    ):
         return
     pools = (
         state.plan.pools.get(resource.removeprefix("pool:")) for resource, _ in state.request_shape(run, "")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -32,6 +32,7 @@ class RunRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     partition: str = ""
     reason: Annotated[str, Meta(max_length=1000)] = ""
     trace: Annotated[str, Meta(max_length=100, description="a W3C traceparent")] = ""
+    lane: Annotated[Literal["live", "backfill"], Meta(description="`backfill` comes after all live work")] = "live"
 
 
 class Requested(Struct, kw_only=True):
@@ -92,6 +93,7 @@ async def run_pipeline(call: Call, name: str, body: RunRequest) -> Requested:
         partition=body.partition,
         params=body.params,
         trace=body.trace or call.request.headers.get("traceparent", ""),
+        lane=body.lane,
     )
     return Requested(run=run)
 

@@ -1,0 +1,250 @@
+"""Who goes first, in whole kernels: policies for comparison, shares of teams, lanes, and what `why` says of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from counterpoint.kernel import decisions as d
+from counterpoint.kernel.explain import why_run
+from counterpoint.kernel.shares import entitlement_of, is_borrowing, share_of
+from counterpoint.kernel.state import Run
+from counterpoint.model.pipeline import After
+from counterpoint.model.plan import Plan, Pool
+from counterpoint.model.promise import Expected, Team
+from counterpoint.testing.builders import START, Kernel, pipeline, plan, task
+
+MINUTE = timedelta(minutes=1)
+
+
+def kernel_of(declared: Plan) -> Kernel:
+    kernel = Kernel()
+    kernel.declare(declared)
+    kernel.host()
+    return kernel
+
+
+def started(decisions: list[d.AnyDecision]) -> list[str]:
+    return [decision.run for decision in decisions if isinstance(decision, d.StartAttempt)]
+
+
+def why(kernel: Kernel, run: str) -> str:
+    return " ".join(why_run(kernel.state, kernel.state.runs[run], kernel.now).lines)
+
+
+# Policies for comparison.
+
+
+def test_nothing_passes_the_first_under_fifo_not_even_for_another_pool_and_nobody_is_raised() -> None:
+    kernel = kernel_of(
+        plan(
+            pipeline("first", pools={"db": 1}),
+            pipeline("large", pools={"db": 2}),
+            pipeline("urgent", pools={"gpu": 1}, priority_class="urgent"),
+            pools={"db": 2, "gpu": 1},
+            policy="fifo",
+        )
+    )
+    kernel.run("first")
+    kernel.run("large")
+
+    assert started(kernel.run("urgent")) == []
+    assert "nothing passes it" in why(kernel, "urgent#1")
+    assert not kernel.wait(timedelta(days=2))
+    assert started(kernel.end("first#1/run/1")) == ["large#1", "urgent#1"]
+
+
+def test_under_priority_the_class_goes_first_and_nothing_passes_a_head_that_does_not_fit() -> None:
+    kernel = kernel_of(
+        plan(
+            pipeline("first", pools={"db": 1}),
+            pipeline("small", pools={"db": 1}),
+            pipeline("large", pools={"db": 2}, priority_class="urgent"),
+            pools={"db": 2},
+            policy="priority",
+        )
+    )
+    kernel.run("first")
+    kernel.run("large")
+
+    assert started(kernel.run("small")) == []
+    assert started(kernel.end("first#1/run/1")) == ["large#1"]
+
+
+def test_a_task_stands_where_it_began_to_wait_under_fifo() -> None:
+    tasks = [task("one", pools={"db": 1}), task("two", pools={"db": 1}, after=[After("one")])]
+    kernel = kernel_of(
+        plan(pipeline("chain", tasks=tasks), pipeline("other", pools={"db": 1}), pools={"db": 1}, policy="fifo")
+    )
+    kernel.run("chain")
+    kernel.now += MINUTE
+    kernel.run("other")
+    kernel.now += MINUTE
+
+    assert started(kernel.end("chain#1/one/1")) == ["other#1"]
+    kernel.reload()
+    assert started(kernel.end("other#1/run/1")) == ["chain#1"]
+
+
+@pytest.mark.parametrize("policy", ["fifo", "priority"])
+def test_what_holds_an_asset_between_its_tasks_is_not_held_up_by_who_waits_for_the_asset(policy: Any) -> None:
+    tasks = [task("one", pools={"db": 1}), task("two", pools={"db": 1}, after=[After("one")])]
+    kernel = kernel_of(
+        plan(
+            pipeline("writer", tasks=tasks, writes=["a"]),
+            pipeline("reader", reads=["a"], pools={"db": 1}, suspect="use"),
+            pools={"db": 1},
+            policy=policy,
+        )
+    )
+    kernel.run("writer")
+    kernel.now += MINUTE
+    kernel.run("reader")
+    kernel.now += MINUTE
+
+    assert started(kernel.end("writer#1/one/1")) == ["writer#1"]
+    assert started(kernel.end("writer#1/two/1")) == ["reader#1"]
+
+
+# The longest path first.
+
+
+def test_on_slots_that_are_all_alike_tasks_start_in_the_order_of_their_longest_path() -> None:
+    def timed(name: str, minutes: int, *after: str) -> Any:
+        takes = Expected(minutes * MINUTE, minutes * MINUTE)
+        return task(name, pools={"cpu": 1}, takes=takes, after=[After(each) for each in after])
+
+    tasks = [
+        timed("root", 1),
+        timed("a", 2, "root"),
+        timed("b", 9, "root"),
+        timed("c", 1, "root"),
+        timed("d", 5, "c"),
+    ]
+    kernel = kernel_of(plan(pipeline("dag", tasks=tasks), pools={"cpu": 1}))
+    kernel.run("dag")
+    order = []
+    attempt = "dag#1/root/1"
+    while attempt:
+        starts = [each for each in kernel.end(attempt) if isinstance(each, d.StartAttempt)]
+        attempt = starts[0].attempt if starts else ""
+        order += [each.task for each in starts]
+
+    assert order == ["b", "c", "d", "a"]
+
+
+# Teams.
+
+
+def teams() -> Kernel:
+    declared = plan(
+        pipeline("a", pools={"db": 1}, concurrency=9, team="red"),
+        pipeline("b", pools={"gpu": 1}, concurrency=9, owner="blue"),
+        pools={"db": 4, "gpu": 4},
+        teams={"red": Team(weight=1), "blue": Team(weight=3)},
+    )
+    return kernel_of(declared)
+
+
+def test_a_share_is_the_largest_of_any_pool_and_an_entitlement_the_weight_over_all_weights() -> None:
+    kernel = teams()
+    kernel.run("a")
+    assert (share_of(kernel.state, "red"), entitlement_of(kernel.state, "red")) == (0.25, 0.25)
+    assert not is_borrowing(kernel.state, kernel.state.attempts["a#1/run/1"])
+
+    kernel.run("a")
+    kernel.run("b")
+
+    assert is_borrowing(kernel.state, kernel.state.attempts["a#2/run/1"])
+    assert not is_borrowing(kernel.state, kernel.state.attempts["b#1/run/1"])
+    kernel.reload()
+    assert (share_of(kernel.state, "red"), share_of(kernel.state, "blue")) == (0.5, 0.25)
+    kernel.end("a#1/run/1")
+    assert share_of(kernel.state, "red") == 0.25
+
+
+def test_why_names_the_share_of_a_team_that_borrows() -> None:
+    kernel = teams()
+    for _ in range(5):
+        kernel.run("a")
+
+    assert "Team red has 100% of a pool, and 25% is its share" in why(kernel, "a#5")
+
+
+# What `why` says.
+
+
+def test_why_names_whom_a_run_goes_around_and_when_there_will_be_enough() -> None:
+    takes = Expected(10 * MINUTE, 10 * MINUTE)
+    kernel = kernel_of(
+        plan(
+            pipeline("first", tasks=[task(pools={"db": 2}, takes=takes)]),
+            pipeline("large", pools={"db": 3}),
+            pipeline("small", pools={"db": 2}),
+            pools={"db": 3},
+        )
+    )
+    for name in ("first", "large", "small"):
+        kernel.run(name)
+
+    assert "large#1 comes before it and does not fit" in why(kernel, "small#1")
+    assert "expected to be there at 10:10:00" in why(kernel, "small#1")
+    assert why_run(kernel.state, kernel.state.runs["small#1"], kernel.now).when == START + 10 * MINUTE
+
+
+def test_why_tells_of_a_target_and_until_when_there_is_slack() -> None:
+    kernel = kernel_of(plan(pipeline("late", pools={"db": 2}), pools={}))
+    declared = msgspec.structs.replace(kernel.state.plan, pools={"db": Pool(3, target=0.5)})
+    kernel.declare(declared)
+    kernel.run("late", deadline=START + 30 * MINUTE, takes_s=600.0)
+
+    found = why_run(kernel.state, kernel.state.runs["late#1"], kernel.now)
+
+    assert [blocker.what for blocker in found.blockers] == ["target"]
+    assert found.when == START + 20 * MINUTE
+    assert started(kernel.wait(21 * MINUTE)) == ["late#1"]
+
+
+# Backfills.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_neither_a_flood_of_live_work_nor_one_of_backfills_starves_the_other(seed: int) -> None:
+    random = Random(seed)
+    waits = {"urgent": 5 * MINUTE, "normal": 10 * MINUTE, "bulk": 30 * MINUTE}
+    kernel = kernel_of(
+        plan(
+            pipeline("live", pools={"db": 1}, concurrency=10_000),
+            pipeline("past", pools={"db": 1}, concurrency=10_000),
+            pools={"db": 4},
+            waits=waits,
+        )
+    )
+    for _ in range(30):
+        kernel.run("past", lane="backfill")
+    admitted: list[tuple[str, timedelta]] = []
+    for _ in range(400):
+        # Twice as much live work as the pool can do.
+        kernel.run("live")
+        kernel.run("live")
+        kernel.now += MINUTE / 2
+        for decision in kernel.end(random.choice(list(kernel.state.attempts))):
+            if isinstance(decision, d.AdmitRun):
+                run = kernel.state.runs[decision.run]
+                admitted.append((run.pipeline, kernel.now - run.created))
+    names = [name for name, _ in admitted]
+    last = len(names) - names[::-1].index("past")
+    mixed = names[names.index("past") : last]
+
+    # Each got a third of the slots at least while both wanted them; none of the 30 backfills is left.
+    assert names.count("past") >= 26 and not [run for run in kernel.state.runs.values() if _is_left(run)]
+    assert mixed.count("live") >= len(mixed) / 3
+    assert max(waited for name, waited in admitted if name == "past") <= waits["bulk"] + 3 * 30 * MINUTE / 2
+
+
+def _is_left(run: Run) -> bool:
+    return run.pipeline == "past" and run.phase == "waiting"
