@@ -14,8 +14,11 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel import state as state_module
 from counterpoint.kernel.queue import Queue
-from counterpoint.model.trigger import Batch, Cron, OnAsset, OnEvent
-from counterpoint.testing.builders import Kernel, pipeline, plan
+from counterpoint.kernel.rules import batching
+from counterpoint.model.plan import Asset
+from counterpoint.model.promise import Expected, Freshness
+from counterpoint.model.trigger import Auto, Batch, Cron, OnAsset, OnEvent
+from counterpoint.testing.builders import Kernel, pipeline, plan, task
 
 SHAPES, POOLS = 200, 50
 
@@ -206,3 +209,44 @@ def test_moments_of_what_has_ended_do_not_pile_up(monkeypatch: pytest.MonkeyPatc
         kernel.end(f"p#{number}/run/1")
 
     assert len(kernel.state.agenda) <= 101
+
+
+def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 300 chains that wait for their latest start, a change of one looks at that one."""
+    looked: list[str] = []
+    ready = batching.ready
+
+    def noting(state: Any, backlog: Any, declared: Any) -> Any:
+        looked.append(declared.name)
+        return ready(state, backlog, declared)
+
+    monkeypatch.setattr(batching, "ready", noting)
+    names = [str(number) for number in range(300)]
+    took = Expected(timedelta(minutes=1), timedelta(minutes=1))
+    chains = [
+        pipeline(
+            f"p{name}",
+            on=[OnAsset(f"raw{name}")],
+            trigger={"auto": Auto()},
+            tasks=[task(takes=took)],
+            reads=[f"raw{name}"],
+            writes=[f"mart{name}"],
+        )
+        for name in names
+    ]
+    promised = Asset(freshness=Freshness(timedelta(hours=1)))
+    assets = {f"raw{name}": Asset() for name in names} | {f"mart{name}": promised for name in names}
+    kernel = Kernel()
+    kernel.declare(plan(*chains, assets=assets))
+    kernel.host()
+    for name in names:
+        kernel.take(e.AssetReported, report=e.Report(asset=f"raw{name}"), by="test")
+    looked.clear()
+
+    kernel.take(e.AssetReported, report=e.Report(asset="raw7"), by="test")
+    kernel.take(e.DurationsLearned, bands=(e.Band(pipeline="p9", p50=90.0, p90=120.0, samples=9),))
+
+    assert sorted(set(looked)) == ["p7", "p9"]
+    assert len(looked) <= 4

@@ -9,10 +9,11 @@ how long, starts at once. Items that nothing is owed for wait as long as their c
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.state import Backlog, State
-from counterpoint.kernel.urgency import floors_of, needs, pools_of, tail, waits
+from counterpoint.kernel.urgency import Need, floors_of, needs, pools_of, tail, waits
 from counterpoint.model.pipeline import Pipeline
 
 #: Items that only a completion can ask for wait for its cut-off, but not longer than this.
@@ -37,25 +38,24 @@ def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime,
 def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime, Reason]:
     """The earliest of the moments at which promises want a run of these items."""
     assert backlog.first is not None and backlog.last is not None
-    found: list[tuple[datetime, str, Reason]] = []
+    first: tuple[datetime, Need, float | None] | None = None
     figures = {"items": len(backlog)}
     for need in needs(state, pipeline.name, floors_of(state, backlog), only=True):
-        about = figures | {"asset": need.asset}
+        seconds: float | None = None
         if need.due is None:
             if need.brings:
-                return backlog.last, Reason("late-already", about)
-        elif not need.servable and not (need.brings and need.tail_s is None):
-            reason = Reason("upstream-awaited", about | {"source": need.source, "due": need.due.isoformat()})
-            found.append((need.due, need.asset, reason))
-        elif need.tail_s is None:
-            return backlog.last, Reason("duration-unknown", about)
-        else:
+                return backlog.last, Reason("late-already", figures | {"asset": need.asset})
+            continue
+        moment = need.due
+        if need.servable or (need.brings and need.tail_s is None):
+            if need.tail_s is None:
+                return backlog.last, Reason("duration-unknown", figures | {"asset": need.asset})
             seconds = need.tail_s + waits(state, pipeline.name)
-            reason = Reason("latest-start", about | {"due": need.due.isoformat(), "takes_s": round(seconds, 3)})
-            found.append((need.due - timedelta(seconds=seconds), need.asset, reason))
-    if found:
-        moment, _, reason = min(found, key=lambda each: each[:2])
-        return moment, reason
+            moment -= timedelta(seconds=seconds)
+        if first is None or (moment, need.asset) < (first[0], first[1].asset):
+            first = moment, need, seconds
+    if first is not None:
+        return first[0], _reason(figures, first[1], first[2])
     below = state.plan.lineage.below.get(pipeline.name, ())
     for asset, _ in below:
         if tail(state, pipeline.name, asset, state.at) is None:
@@ -64,6 +64,14 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
     if below and all(kind == "completion" for _, kind in below):
         longest = max(longest, LONGEST_UNASKED)
     return backlog.first + longest, Reason("nothing-owed", figures | {"wait_s": longest.total_seconds()})
+
+
+def _reason(figures: dict[str, Any], need: Need, seconds: float | None) -> Reason:
+    """Why a run is made at that moment; without `seconds` because what is not there is waited for no longer."""
+    about = figures | {"asset": need.asset, "due": need.due.isoformat() if need.due is not None else ""}
+    if seconds is None:
+        return Reason("upstream-awaited", about | {"source": need.source})
+    return Reason("latest-start", about | {"takes_s": round(seconds, 3)})
 
 
 def is_idle(state: State, pipeline: Pipeline) -> bool:
