@@ -190,10 +190,12 @@ class Decider:
         """Step the moments that came and each event of the batch; fills `answers` for those who wait."""
         recorded: list[StoredFact] = []
         decided = [self._step(moment, recorded) for moment in self._moments()]
+        # One time for all: what was handed in together happened together, and is one obligation of a promise.
+        at, wall = self._clock.at(), self._clock.wall()
         for make, future in batch:
             outcome: Decided | Mistake | None
             try:
-                event = make(self.state, self._clock.at(), self._clock.wall())
+                event = make(self.state, at, wall)
                 outcome = None if event is None else self._step(event, recorded)
             except Mistake as mistake:
                 outcome = mistake
