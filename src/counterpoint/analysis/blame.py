@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import groupby
 
 from msgspec import Struct
 
@@ -19,6 +19,8 @@ from counterpoint.model.quantity import format_duration
 
 #: A stretch up to this long that is only the machinery's own is counted with its neighbour.
 NEGLIGIBLE = timedelta(milliseconds=50)
+#: A wait in more pieces than this is told by what was waited for, not by each who held it.
+MOST_PIECES = 5
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
@@ -224,28 +226,65 @@ def _shortages(
     run: str, task: str, start: datetime, end: datetime, around: Surroundings, otherwise: str, name: str
 ) -> list[Stretch]:
     """A wait, cut wherever somebody took or gave back something that is needed; `otherwise` is the rest of it."""
-    needs = around.needs.get(task, {})
-    held = [
-        each
-        for each in around.held
-        if each.resource in needs and each.started < end and (each.ended or end) > start
-    ]
     if end <= start:
         return []
-    cuts = {start, end}
-    for each in held:
-        cuts |= {moment for moment in (each.started, each.ended) if moment is not None and start < moment < end}
-    ordered = sorted(cuts)
-    found = []
-    for begin, until in pairwise(ordered):
-        there = [each for each in held if each.started <= begin and (each.ended or end) >= until]
-        lacking = _lacking(needs, there, around.capacity)
-        if lacking is None:
-            found.append(Stretch(start=begin, end=until, cause=otherwise, run=run, name=name))
-            continue
-        kind, _, resource = lacking.partition(":")
-        holders = tuple(dict.fromkeys(each.holder for each in there if each.resource == lacking))
-        found.append(Stretch(start=begin, end=until, cause=kind, run=run, name=resource, holders=holders))
+    needs = around.needs.get(task, {})
+    changes: list[tuple[datetime, int, Held]] = []
+    for number, each in enumerate(around.held):
+        if each.resource in needs and each.started < end and (each.ended or end) > start:
+            changes += [(max(each.started, start), number, each), (min(each.ended or end, end), number, each)]
+    changes.sort(key=lambda change: change[:2])
+    there: dict[int, Held] = {}
+    found: list[Stretch] = []
+    cursor = start
+    for moment, number, taken in [*changes, (end, -1, None)]:
+        if moment > cursor:
+            found.append(
+                _piece(run, cursor, moment, needs, list(there.values()), around.capacity, otherwise, name)
+            )
+            cursor = moment
+        # Of each holder the first change is that it took some, the second that it gave it back.
+        if taken is not None and there.pop(number, None) is None:
+            there[number] = taken
+    return found if len(found) <= MOST_PIECES else _joined(found)
+
+
+def _piece(
+    run: str,
+    start: datetime,
+    end: datetime,
+    needs: Mapping[str, int],
+    held: Sequence[Held],
+    capacity: Mapping[str, int],
+    otherwise: str,
+    name: str,
+) -> Stretch:
+    """A part of a wait in which nobody took or gave back anything."""
+    lacking = _lacking(needs, held, capacity)
+    if lacking is None:
+        return Stretch(start=start, end=end, cause=otherwise, run=run, name=name)
+    kind, _, resource = lacking.partition(":")
+    holders = tuple(dict.fromkeys(each.holder for each in held if each.resource == lacking))
+    return Stretch(start=start, end=end, cause=kind, run=run, name=resource, holders=holders)
+
+
+def _joined(pieces: Iterable[Stretch]) -> list[Stretch]:
+    """Neighbours that wait for one thing as one stretch, with all who held it meanwhile."""
+    found: list[Stretch] = []
+    for _, same in groupby(pieces, key=lambda each: (each.cause, each.name)):
+        several = list(same)
+        holders = dict.fromkeys(holder for each in several for holder in each.holders)
+        first, last = several[0], several[-1]
+        found.append(
+            Stretch(
+                start=first.start,
+                end=last.end,
+                cause=first.cause,
+                run=first.run,
+                name=first.name,
+                holders=tuple(holders),
+            )
+        )
     return found
 
 

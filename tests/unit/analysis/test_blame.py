@@ -186,3 +186,34 @@ def test_causes_are_added_up_the_worst_first() -> None:
     three = Stretch(start=at(7), end=at(11), cause="ran", run="a#1", name="run")
 
     assert totals([one, two, three]) == [(one, timedelta(minutes=6)), (two, timedelta(minutes=5))]
+
+
+def waiting_for(held: list[Held]) -> list[Stretch]:
+    """The account of a run that waited from minute 10 to 20 for two of three slots."""
+    around = Surroundings(held=held, capacity={"pool:gpu": 3}, needs={"": {"pool:gpu": 2}})
+    waiting = run_of(ONE, admitted=None, ended=None, phase="waiting")
+    return blame_run(waiting, ONE, [], around, since=at(10), until=at(20))
+
+
+def held(holder: str, start: float, end: float | None) -> Held:
+    return Held(
+        resource="pool:gpu", holder=holder, amount=1, started=at(start), ended=None if end is None else at(end)
+    )
+
+
+def test_a_wait_is_cut_where_holders_change_and_where_enough_was_free() -> None:
+    found = waiting_for([held("a#1/run/1", 0, 14), held("b#1/run/1", 0, 12), held("c#1/run/1", 13, None)])
+
+    assert told(found) == [
+        "build#4 waited 2m for pool gpu, held by a#1/run/1, b#1/run/1",
+        "build#4 waited 1m for its turn",
+        "build#4 waited 1m for pool gpu, held by a#1/run/1, c#1/run/1",
+        "build#4 waited 6m for its turn",
+    ]
+
+
+def test_a_wait_behind_many_is_told_as_one() -> None:
+    found = waiting_for([held(f"x#{n}/run/1", 9 + n / 2, 10 + n / 2) for n in range(22)])
+
+    assert [(each.cause, each.name, len(each.holders)) for each in found] == [("pool", "gpu", 21)]
+    assert told(found) == ["build#4 waited 10m for pool gpu, held by x#1/run/1, x#2/run/1, x#3/run/1 and 18 more"]
