@@ -250,8 +250,8 @@ def test_json_is_all_there_is_on_standard_output(tmp_path: Path, capsys: pytest.
     told = capsys.readouterr()
     document = json.loads(told.out)
     assert document["runs"] == [
-        {"id": "a", "arrival_s": 0, "start_s": 0, "end_s": 10, "slots": {POOL: 2}, "evictions": 0},
-        {"id": "b", "arrival_s": 1, "start_s": 10, "end_s": 15, "slots": {POOL: 1}, "evictions": 0},
+        {"id": "a", "arrival_s": 0, "start_s": 0, "end_s": 10, "slots": 2, "pools": {POOL: 2}, "evictions": 0},
+        {"id": "b", "arrival_s": 1, "start_s": 10, "end_s": 15, "slots": 1, "pools": {POOL: 1}, "evictions": 0},
     ]
     assert [(each["line"], each["id"]) for each in document["skipped"]] == [(4, "c")]
     assert document["summary"]["mean_wait_s"] == 4.5

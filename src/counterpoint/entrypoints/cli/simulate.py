@@ -370,7 +370,7 @@ def _play_trace(
     if html is not None:
         _write(html, trace_page(trace, worlds))
     if out.as_json:
-        first, *others = (_plain(world) for world in worlds)
+        first, *others = (_plain_trace(world) for world in worlds)
         out.json({"trace": trace.name, "format": trace.format} | first | {"against": others})
         return
     _tell_skipped(trace.skipped, out)
@@ -389,6 +389,14 @@ def _plain(world: Replayed | Played) -> dict[str, Any]:
 
     document = msgspec.to_builtins(world)
     assert isinstance(document, dict)
+    return document
+
+
+def _plain_trace(world: Replayed) -> dict[str, Any]:
+    """With `slots` as one number for each run, and `pools` beside it: most traces have one pool."""
+    document = _plain(world)
+    for run in document["runs"]:
+        run["pools"], run["slots"] = run["slots"], sum(run["slots"].values())
     return document
 
 
