@@ -29,7 +29,7 @@ class Outlook:
 
     def margin(self, resource: str) -> int:
         """How many slots of a pool are to stay free while who asks has slack."""
-        if not self._state.plan.has_targets:
+        if not self._state.plan.has_targets or not resource.startswith("pool:"):
             return 0
         pool = self._state.plan.pools.get(resource.partition(":")[2])
         # A share such as 0.7 of 10 is 7 slots, though 0.7 * 10 is a little less.

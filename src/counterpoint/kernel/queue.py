@@ -697,7 +697,7 @@ class Queue:
         order, found = (ground.stand(request.place[0]), request.key), None
         for pool, _ in request.place[0][0]:
             left, most = ground.free(pool), ground.capacity(pool)
-            for amount, other in self._wanting[pool].values():
+            for amount, other in self._wanting.get(pool, {}).values():
                 top = other.heads.top()
                 if top is None or not _is_passed(other, amount, left, most, order, ground):
                     continue

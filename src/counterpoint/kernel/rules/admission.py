@@ -19,7 +19,7 @@ from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough
-from counterpoint.kernel.state import Run, State, first_task
+from counterpoint.kernel.state import RANKS, Run, State, first_task
 from counterpoint.model.trace import derive_trace
 
 #: Resources of which nothing is kept for anybody, and for which nothing else is kept.
@@ -59,11 +59,16 @@ def _grant(state: State, request: Request, host: str) -> Iterator[AnyDecision]:
 
 
 def lacks(state: State, request: Request) -> str | None:
-    """The first resource of which there is too little for a request; None if it fits."""
+    """The first resource of which there is too little for a request; None if it fits.
+
+    What is kept for others, and what a target keeps free, is not there for it.
+    """
+    outlook = Outlook(state)
+    has_slack = not request.admitted and request.key[0] != RANKS["top"] and outlook.is_slack(request)
     for resource, amount in request.needs:
-        if state.free(resource) < amount:
+        if state.free(resource) < amount + (outlook.margin(resource) if has_slack else 0):
             return resource
-        if state.queue.is_kept_from(resource, request, Outlook(state)):
+        if state.queue.is_kept_from(resource, request, outlook):
             return resource
     return None
 
