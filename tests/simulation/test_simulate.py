@@ -63,6 +63,20 @@ def test_the_same_command_says_the_same(score: Path, capsys: pytest.CaptureFixtu
     assert (world["seed"], world["policy"], world["length_s"]) == (7, "promise", 86400)
 
 
+def test_another_score_is_held_to_the_promises_of_the_first(
+    score: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tmp_path / "before.yaml"
+    by_clock = SCORE.replace("{freshness: {within: 30m}}", "{}").replace("{event: sold}", "{every: 6h}")
+    before.write_text(by_clock)
+
+    assert main(["simulate", str(score), "--against", str(before), "--for", "2d", "--json"]) == 0
+
+    ours, theirs = json.loads(capsys.readouterr().out)["worlds"]
+    assert [each["asset"] for each in theirs["promises"]] == ["sums"]
+    assert theirs["share"] < ours["share"]
+
+
 def test_scores_and_policies_are_put_side_by_side(
     score: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

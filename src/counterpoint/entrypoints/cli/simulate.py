@@ -49,7 +49,8 @@ _MOST_LINES = 60
     "--against",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another score to play in the same world and put beside it, such as the one before a change.",
+    help="Another score to play in the same world and put beside it, such as the one before a change. What it does "
+    "not promise itself, the first score promises for it.",
 )
 @click.option(
     "--history",
@@ -191,14 +192,27 @@ def _plans(files: Sequence[Path], against: Sequence[Path], policies: Sequence[st
     from msgspec.structs import replace
 
     found: list[tuple[str, Plan]] = []
-    scores = [(" ".join(str(file) for file in files), read_plan(files))]
-    scores += [(str(file), read_plan([file])) for file in against]
+    asked = read_plan(files)
+    scores = [(" ".join(str(file) for file in files), asked)]
+    scores += [(str(file), measured_by(asked, read_plan([file]))) for file in against]
     for name, plan in scores:
         for policy in policies or (plan.policy,):
             parts = [name] if len(scores) > 1 else []
             parts += [policy] if len(policies) > 1 or not parts else []
             found.append((", ".join(parts), replace(plan, policy=policy)))
     return found
+
+
+def measured_by(asked: Plan, other: Plan) -> Plan:
+    """Another score, held to the promises of the one that is asked about: for each asset that promises nothing itself."""
+    from msgspec.structs import replace
+
+    assets = dict(other.assets)
+    for name, asset in other.assets.items():
+        same = asked.assets.get(name)
+        if same is not None and asset.freshness is None and asset.completion is None and name in other.writers:
+            assets[name] = replace(asset, freshness=same.freshness, completion=same.completion)
+    return replace(other, assets=assets, calendars=asked.calendars | other.calendars)
 
 
 def _play_scores(
