@@ -50,6 +50,10 @@ class Server:
         answers = self._ask("POST", "/api/v1/events", batch, "application/cloudevents-batch+json")
         assert all(answer["status"] < 300 for answer in answers), answers
 
+    def report(self, asset: str) -> None:
+        """Report a new version of an asset that no pipeline writes."""
+        self._ask("POST", f"/api/v1/assets/{asset}/versions", {})
+
     def is_idle(self) -> bool:
         pipelines = self.get("/api/v1/pipelines")
         return not any(each["running"] or each["waiting"] or each["pending"] for each in pipelines)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.measuring import say
 
-PARTS = ("workflows", "gpu", "swf", "promises", "million")
+PARTS = ("workflows", "gpu", "swf", "promises", "million", "agreement")
 
 
 def main() -> None:

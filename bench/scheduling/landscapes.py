@@ -171,7 +171,7 @@ def landscape(
     slots = {pool: max(2, round(asked[pool] / wanted)) for pool in asked}
     pace = _pace(drawn, within, by, slots, load=wanted)
     # As many runs in a small landscape as statistics need, and no more in a large one than time allows.
-    ends = DAY * (days or (3 if count < 100 else 1))
+    ends = DAY * (days or (1 if count < 100 else 0.5))
     happened = {}
     for source, distance in drawn.sources.items():
         # Two changes within one second are one to a clock of whole seconds.

@@ -18,6 +18,7 @@ class Job:
         estimate: how long its owner said it would take; None is unknown.
         high: whether it belongs to the class that goes first.
         after: jobs that must have ended before it may start.
+        template: what it is an instance of; the references do not look at it.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Job:
     estimate: float | None = None
     high: bool = False
     after: tuple[str, ...] = ()
+    template: str = ""
 
 
 def first_come(jobs: Iterable[Job], slots: int) -> dict[str, float]:

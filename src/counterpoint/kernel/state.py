@@ -916,7 +916,7 @@ def from_document(document: Document) -> State:
 
 
 def first_task(run: Run, pipeline: Pipeline) -> str:
-    """The task that admission starts: the first one that waits for no other."""
+    """The task whose slots a run asks for with its admission: the first one that waits for no other."""
     return next(name for name in pipeline.tasks if run.tasks[name].phase == "ready")
 
 

@@ -126,7 +126,8 @@ def task_due(state: State, run: Run, task: str) -> datetime:
     left = state.reckoned.paths.get((run.digest, run.pipeline))
     if left is None:
         known = {name: _task_takes(state, run.pipeline, each, "") for name, each in pipeline.tasks.items()}
-        seconds = {name: each[1] if each is not None else NOMINAL_S for name, each in known.items()}
+        # The median, because paths are compared: the ninths of few samples are mostly chance.
+        seconds = {name: each[0] if each is not None else NOMINAL_S for name, each in known.items()}
         left = state.reckoned.paths[run.digest, run.pipeline] = _remaining(pipeline.tasks, seconds)
     return run.due + timedelta(seconds=max(left.values()) - left[task])
 

@@ -46,6 +46,8 @@ class Job(Struct, frozen=True, kw_only=True):
         preempt: it may be asked to make room; None is never.
         checkpoint_s: useful work between two checkpoints, of which the last is kept when it makes room.
         restart_s: what it needs each time before it goes on.
+        template: jobs of one template, size, class and rule of preemption are runs of one pipeline, so that how
+            long some took tells something of the others; no part of how they are played.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Job(Struct, frozen=True, kw_only=True):
     preempt: Preempt | None = None
     checkpoint_s: float | None = None
     restart_s: float = 0.0
+    template: str = ""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -87,7 +90,8 @@ def play_jobs(
         pools: pool -> slots. No job may ask for more than there is.
         policy: `promise`, `priority` or `fifo`, as in `model.plan.Plan`.
         waits: longest waits by class; the usual ones unless given.
-        learned: the kernel is told how long jobs of one pipeline (one size, class and rule of preemption) took.
+        learned: the kernel is told how long jobs of one pipeline took (one template, size, class and rule of
+            preemption).
         watch: told, now and then, how many jobs have ended.
 
     Returns:
@@ -298,7 +302,7 @@ def _pipelines(jobs: Sequence[Job], groups: Sequence[Sequence[int]]) -> tuple[di
             pipelines[name] = _workflow(name, [jobs[place] for place in group])
         else:
             job = jobs[group[0]]
-            kind = (tuple(sorted(job.slots.items())), job.priority_class, job.preempt)
+            kind = (tuple(sorted(job.slots.items())), job.priority_class, job.preempt, job.template)
             name = kinds.get(kind, "")
             if not name:
                 held = "-".join(f"{slots}-{pool}" for pool, slots in sorted(job.slots.items()))

@@ -20,6 +20,7 @@ from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough
 from counterpoint.kernel.state import RANKS, Run, State, first_task
+from counterpoint.kernel.urgency import task_due
 from counterpoint.model.trace import derive_trace
 
 #: Resources of which nothing is kept for anybody, and for which nothing else is kept.
@@ -117,7 +118,20 @@ def _admit_run(state: State, run: Run, host: str) -> Iterator[AnyDecision]:
         hops=max((item.hops for item in taken), default=0) + 1,
         trace=run.trace or next((item.trace for item in taken if item.trace), "") or _own_trace(state, run),
     )
-    yield start(state, run, first_task(run, pipeline), host)
+    yield start(state, run, _first(state, run), host)
+
+
+def _first(state: State, run: Run) -> str:
+    """The task that admission starts: the most urgent of those that ask for what was asked for with the run."""
+    pipeline = state.pipeline_of(run)
+    first = first_task(run, pipeline)
+    asked = state.slots_of(run, first)
+    ready = [name for name in pipeline.tasks if run.tasks[name].phase == "ready"]
+    if len(ready) == 1:
+        return first
+    return min(
+        (name for name in ready if state.slots_of(run, name) == asked), key=lambda name: task_due(state, run, name)
+    )
 
 
 def _own_trace(state: State, run: Run) -> str:
