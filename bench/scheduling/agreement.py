@@ -29,7 +29,7 @@ from counterpoint.sim.work import Floor, Going, Work
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "catalog" / "demo.py"
 SOURCE, INDEX = "shop.products", "search.index"
-HOURS, QUICK_HOURS = 11.0, 2.0
+HOURS, QUICK_HOURS = 13.0, 2.0
 DIFFERENCE = 0.10
 
 
