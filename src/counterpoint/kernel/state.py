@@ -20,6 +20,7 @@ from counterpoint.kernel.events import Band, Change, Report
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
+from counterpoint.kernel.tails import Tail
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind, Rate
@@ -433,8 +434,8 @@ class Reckoned:
         self.automatic: dict[str, tuple[str, ...]] = {}
         #: Whether any band has hours; None until it is asked for.
         self.by_hour: bool | None = None
-        #: (promised asset, hour of the week or "") -> pipeline -> seconds from its start until the asset has it.
-        self.tails: dict[tuple[str, str], dict[str, float | None]] = {}
+        #: (promised asset, hour of the week or "") -> pipeline -> from its start until the asset has it.
+        self.tails: dict[tuple[str, str], dict[str, Tail | None]] = {}
         #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
         self.paths: dict[tuple[str, str], dict[str, float]] = {}
         #: Pipeline -> the longest that its clock leaves between two ticks.

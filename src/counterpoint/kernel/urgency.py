@@ -5,6 +5,8 @@ from this pipeline's start down to the promised asset. All of it follows from fa
 were learned, what is declared until then, and how long the last success took. Where nothing is
 known of a pipeline, nothing is known of any tail that it is part of (None).
 
+How much more than p90s a tail is where a promise asks for more stands in `kernel/tails.py`.
+
 What is reckoned is kept in `state.reckoned`, and dropped where a fact changes it (`forget`).
 """
 
@@ -17,8 +19,9 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest
+from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest, terms
 from counterpoint.kernel.state import Backlog, Lane, Obligation, PromiseState, Run, State
+from counterpoint.kernel.tails import Tail, chance, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.pipeline import Pipeline, Task
@@ -41,6 +44,7 @@ class Need(Struct, frozen=True, gc=False):
         servable: all that the pipeline is made of has what is asked for.
         brings: it has more than the pipeline: a run now would bring something of the source.
         tail_s: seconds from the pipeline's start until the promised asset has it; None is unknown.
+        lead_s: the same, and its own wait in the queue before.
     """
 
     asset: str
@@ -49,6 +53,7 @@ class Need(Struct, frozen=True, gc=False):
     servable: bool
     brings: bool
     tail_s: float | None
+    lead_s: float | None
 
 
 # How long something takes.
@@ -113,6 +118,11 @@ def waits(state: State, pipeline: str) -> float:
     return band.wait_p90 if band is not None else 0.0
 
 
+def _wait(state: State, pipeline: str) -> Tail:
+    band = state.bands.get((pipeline, ""))
+    return Tail(band.wait_p50, max(band.wait_p50, band.wait_p90)) if band is not None else Tail()
+
+
 # Within a run.
 
 
@@ -157,8 +167,8 @@ def _remaining(tasks: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[
 # Below a pipeline.
 
 
-def tail(state: State, pipeline: str, asset: str, at: datetime) -> float | None:
-    """Seconds (nine of ten) from a pipeline's start until a promised asset below has what it made.
+def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
+    """From a pipeline's start until a promised asset below has what it made.
 
     Its own duration and, of the ways on from it, the longest: each reader's batch window and wait in the queue,
     and its tail. None where something on the way is unknown.
@@ -182,22 +192,25 @@ def tail(state: State, pipeline: str, asset: str, at: datetime) -> float | None:
             stack += missing
             continue
         own = _takes(state, name, hour)
-        tails[name] = _sum(own[1] if own else None, (_step(state, each, tails[each]) for each in onward))
+        tails[name] = _sum(span(*own) if own else None, (_step(state, each, tails[each]) for each in onward))
         stack.pop()
     return tails[pipeline]
 
 
-def _sum(own: float | None, onward: Iterable[float | None]) -> float | None:
+def _sum(own: Tail | None, onward: Iterable[Tail | None]) -> Tail | None:
     longest = own
     for each in onward:
         if own is None or each is None or longest is None:
             return None
-        longest = max(longest, own + each)
+        longest = max(longest, own.then(each), key=lambda tail: tail.p90)
     return longest
 
 
-def _step(state: State, reader: str, rest: float | None) -> float | None:
-    return None if rest is None else waits(state, reader) + _window(state, reader) + rest
+def _step(state: State, reader: str, rest: Tail | None) -> Tail | None:
+    if rest is None:
+        return None
+    window = _window(state, reader)
+    return _wait(state, reader).then(Tail(window, window)).then(rest)
 
 
 def _assets_below(state: State, pipeline: str) -> dict[str, None]:
@@ -276,11 +289,23 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
             if first is not None:
                 asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
                 servable = all(is_servable(state, pipeline, *each) for each in asked)
-                seconds = tail(state, pipeline, key[0], first.due)
-                yield Need(key[0], source, first.due, servable, brings, seconds)
+                count = _count_open(state, promise, pipeline, source, has)
+                lengths = _lengths(state, pipeline, key, first.due, count)
+                yield Need(key[0], source, first.due, servable, brings, *lengths)
             if promise.late.get(source, 0) > has:
                 servable = is_servable(state, pipeline, source, promise.late[source])
-                yield Need(key[0], source, None, servable, brings, tail(state, pipeline, key[0], state.at))
+                yield Need(key[0], source, None, servable, brings, *_lengths(state, pipeline, key, state.at, 1))
+
+
+def _lengths(
+    state: State, pipeline: str, promise: Promised, due: datetime, count: int
+) -> tuple[float, float] | tuple[None, None]:
+    """Seconds from a pipeline's start, and from when it begins to wait, that so many obligations ask for."""
+    way = tail(state, pipeline, promise[0], due)
+    if way is None:
+        return None, None
+    certain = chance(terms(state.plan, promise).target, count)
+    return way.within(certain), _wait(state, pipeline).then(way).within(certain)
 
 
 def part_of(state: State, pipeline: str, source: str) -> int:
@@ -324,6 +349,17 @@ def lower(floors: dict[str, int], floor: Mapping[str, int]) -> None:
         floors[source] = min(mark, floors.get(source, mark))
 
 
+def _count_open(state: State, promise: PromiseState, pipeline: str, source: str, has: int) -> int:
+    """How many obligations of a source a run serves now, 1 at least: those that it would bring all changes for."""
+    of_source = promise.open.get(source, [])
+    inputs = (each for each in state.plan.lineage.inputs[pipeline] if source in each.sources)
+    reached = min((mark_of_subject(state, each.subject, source) for each in inputs), default=has)
+    first, last = (
+        bisect_right(of_source, mark, key=lambda obligation: obligation.marks[source]) for mark in (has, reached)
+    )
+    return max(1, last - first)
+
+
 def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | None]:
     """When a run of a lane must start at the latest, and when the first of what it serves is due.
 
@@ -360,11 +396,11 @@ def _sample_for(state: State, pipeline: str, key: Promised, source: str) -> date
         # The last sample was of a day that does not count, so that it made no obligation: the next is of one
         # that does. A completion asks when its cut-off comes.
         return None if key[1] == "completion" else _next_that_counts(state, key)
-    seconds = tail(state, pipeline, key[0], first.due)
+    _, seconds = _lengths(state, pipeline, key, first.due, 1)
     if seconds is None:
         # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
         return first.since if key[1] == "completion" else first.since + (first.due - first.since) / 2
-    return first.due - timedelta(seconds=seconds + waits(state, pipeline))
+    return first.due - timedelta(seconds=seconds)
 
 
 def _next_that_counts(state: State, key: Promised) -> datetime:

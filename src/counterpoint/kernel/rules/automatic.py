@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.state import Backlog, State
-from counterpoint.kernel.urgency import Need, floors_of, needs, pools_of, tail, waits
+from counterpoint.kernel.urgency import Need, floors_of, needs, pools_of, tail
 from counterpoint.model.pipeline import Pipeline
 
 #: Items that only a completion can ask for wait for its cut-off, but not longer than this.
@@ -47,10 +47,10 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
                 return backlog.last, Reason("late-already", figures | {"asset": need.asset})
             continue
         moment = need.due
-        if need.servable or (need.brings and need.tail_s is None):
-            if need.tail_s is None:
+        if need.servable or (need.brings and need.lead_s is None):
+            if need.lead_s is None:
                 return backlog.last, Reason("duration-unknown", figures | {"asset": need.asset})
-            seconds = need.tail_s + waits(state, pipeline.name)
+            seconds = need.lead_s
             moment -= timedelta(seconds=seconds)
         if first is None or (moment, need.asset) < (first[0], first[1].asset):
             first = moment, need, seconds

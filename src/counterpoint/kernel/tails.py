@@ -1,0 +1,62 @@
+"""How long a way takes with which chance: bands of its steps, added up.
+
+A tail is the sum of the p90s of its steps and of their waits in the queue. For a long one that is more than
+enough, because not everything lasts long at once; for one or two steps it is too little: who always starts as
+late as p90 allows is late one time in ten, whatever the promise says. So a tail is never shorter than the
+quantile of the whole way that the promise's target asks for (`chance`): the sum of the medians, and above it
+the root of the squared spreads (p90 - p50), as for independent steps, scaled from 90 % to that chance.
+
+Where many changes are due one after the other and run as one, only the oldest of them are at risk, so the way
+may fail more often: a batch of n may fail with n times what the target leaves. Half of that is kept back for
+the next oldest. Waits have no spread of their own: the p90 of a queue is a reserve already, and where there
+is much of it, to start earlier would only make more runs that wait.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import sqrt
+from statistics import NormalDist
+
+from msgspec import Struct
+
+#: What a p90 gives; and the most that is asked for, because nobody knows the far end of a distribution.
+NINE_IN_TEN, MOST_CERTAIN = 0.9, 0.999
+
+
+class Tail(Struct, frozen=True, gc=False):
+    """What a change has to go through, in seconds.
+
+    Attributes:
+        p50, p90: sums of those of all steps and waits.
+        spread: the sum of the squared spreads of steps, (p90 - p50)^2.
+    """
+
+    p50: float = 0.0
+    p90: float = 0.0
+    spread: float = 0.0
+
+    def then(self, other: Tail) -> Tail:
+        """Both, one after the other."""
+        return Tail(self.p50 + other.p50, self.p90 + other.p90, self.spread + other.spread)
+
+    def within(self, chance: float) -> float:
+        """Seconds that suffice with a chance, and that nine in ten of each step suffice for."""
+        return max(self.p90, self.p50 + _spreads(chance) * sqrt(self.spread))
+
+
+def span(p50: float, p90: float) -> Tail:
+    """One step; its p90 is never below its median."""
+    p90 = max(p50, p90)
+    return Tail(p50, p90, (p90 - p50) ** 2)
+
+
+@lru_cache(maxsize=4096)
+def _spreads(chance: float) -> float:
+    """How many times the way from median to p90 the way to another quantile is, normally."""
+    return NormalDist().inv_cdf(chance) / NormalDist().inv_cdf(NINE_IN_TEN)
+
+
+def chance(target: float, count: int) -> float:
+    """With which chance a run must be in time for a share of obligations, if it serves so many of them."""
+    return min(MOST_CERTAIN, max(NINE_IN_TEN, 1 - (1 - target) * count / 2))
