@@ -41,9 +41,14 @@ def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
             yield from _grant(state, claimant, host)
     outlook = Outlook(state)
     state.queue.begin()
-    while (request := state.queue.next(outlook)) is not None:
+    while True:
+        # Before the next one goes: when the one that something was kept for has started, the next in line
+        # has its turn, or what is left would go to whoever fits and put that one off once more.
+        yield from _reserve(state)
+        request = state.queue.next(outlook)
+        if request is None:
+            return
         yield from _grant(state, request, host)
-    yield from _reserve(state)
 
 
 def fits_claim(state: State, request: Request) -> bool:
@@ -176,7 +181,10 @@ def _reserve(state: State) -> Iterator[AnyDecision]:
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith(NOT_KEPT))
         if any(resource in state.queue.reserved for resource in resources):
             return
-        figures = {"lacks": lacks(state, request) or ""}
+        lacking = lacks(state, request)
+        if lacking is None:
+            return
+        figures = {"lacks": lacking}
         yield ReserveFor(
             at=state.at,
             reason=Reason("passed-over", figures),
