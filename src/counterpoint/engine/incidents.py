@@ -87,7 +87,7 @@ async def account_of_obligation(
 
 
 def _happened(promise: PromiseKind, obligation: Obligation) -> datetime | None:
-    """When the change happened that an obligation is about; None for a completion, which is about all that came."""
+    """When the change happened that an obligation is about; None for a completion: it is about all that came."""
     return obligation.since if promise == "freshness" else None
 
 

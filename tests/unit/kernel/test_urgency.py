@@ -276,4 +276,3 @@ def test_tasks_on_the_longest_path_are_due_first(kernel: Kernel) -> None:
     kernel.take(e.DurationsLearned, bands=(band,))
     due = {name: (task_due(kernel.state, run, name) - run.due).total_seconds() for name in run.tasks}
     assert due == {"root": 0, "short": 1, "long": 49, "longer": 50}
-

@@ -49,8 +49,8 @@ _MOST_LINES = 60
     "--against",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another score to play in the same world and put beside it, such as the one before a change. What it does "
-    "not promise itself, the first score promises for it.",
+    help="Another score to play in the same world and put beside it, such as the one before a change. "
+    "What it does not promise itself, the first score promises for it.",
 )
 @click.option(
     "--history",
@@ -204,7 +204,7 @@ def _plans(files: Sequence[Path], against: Sequence[Path], policies: Sequence[st
 
 
 def measured_by(asked: Plan, other: Plan) -> Plan:
-    """Another score, held to the promises of the one that is asked about: for each asset that promises nothing itself."""
+    """Another score, held to the promises of the one that is asked about where its own assets promise nothing."""
     from msgspec.structs import replace
 
     assets = dict(other.assets)
