@@ -145,16 +145,16 @@ def samples(state: State, run: Run) -> bool:
     if run.lane == "backfill":
         return False
     caused = (item.floor or item.subject == world(run.pipeline) for item in run.items.values())
-    return not is_sliced(state, run.pipeline) or any(caused)
+    return not is_sliced(state.plan, run.pipeline) or any(caused)
 
 
 def is_slice(state: State, run: Run) -> bool:
     """Whether a run makes a slice only of what its pipeline writes."""
-    return is_sliced(state, run.pipeline) or (run.lane == "backfill" and bool(run.partition))
+    return is_sliced(state.plan, run.pipeline) or (run.lane == "backfill" and bool(run.partition))
 
 
-def is_sliced(state: State, pipeline: str) -> bool:
+def is_sliced(plan: Plan, pipeline: str) -> bool:
     """Whether each run of a pipeline makes a slice only of what it writes."""
-    declared = state.plan.pipelines[pipeline]
+    declared = plan.pipelines[pipeline]
     batch = declared.trigger.batch if declared.trigger else None
     return declared.partition is not None or declared.elastic is not None or (batch is not None and bool(batch.by))

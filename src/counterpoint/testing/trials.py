@@ -19,7 +19,7 @@ from typing import TypeAlias
 import msgspec
 
 from counterpoint.model.plan import Plan
-from counterpoint.testing import audit
+from counterpoint.testing import audit, reckoning
 from counterpoint.testing.builders import Fact
 from counterpoint.testing.worlds import TROUBLE, World, random_plan
 
@@ -32,6 +32,7 @@ INVARIANTS: tuple[Callable[[Sequence[Fact]], object], ...] = (
     audit.done_is_not_done_again,
     audit.preemption_keeps_its_budget,
     audit.rates_are_kept,
+    reckoning.no_version_claims_what_it_lacks,
     audit.decisions_are_the_same_again,
 )
 
@@ -52,12 +53,19 @@ def play(seed: int) -> None:
         world.anything(TROUBLE if may_settle else ())
         if random.random() < 0.05:
             _restart(world)
-    if may_settle and _comes_to_rest(world.kernel.state.plan):
+    rests = may_settle and _comes_to_rest(world.kernel.state.plan)
+    if rests:
         assert world.settle(), "the world does not come to rest within a day"
     facts = world.kernel.facts
     for holds in INVARIANTS:
         holds(facts)
     audit.items_are_delivered_once_and_end_once(facts, settled=False)
+    accounts = reckoning.obligations_end_once(facts)
+    if may_settle:
+        # Nobody declared anything else, so that the accounts are of the whole history.
+        reckoning.counts_agree(accounts, world.kernel.state)
+    if rests:
+        reckoning.everything_has_arrived(facts, accounts)
     assert msgspec.json.encode(world.kernel.folded().document()) == world.kernel.document(), (
         "folding the journal gives another State"
     )

@@ -488,6 +488,8 @@ HAPPENINGS: tuple[Happening, ...] = (
 #: somebody asked for has no items, so nothing repeats it when it fails, and what it wrote stays suspect.
 TROUBLE = (
     *[World.event] * 4,
+    *[World.source] * 2,
+    World.learn,
     *[World.end] * 5,
     *[World.fail] * 3,
     *[World.wait] * 2,

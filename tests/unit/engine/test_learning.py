@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from counterpoint.engine import learning
+from counterpoint.testing.faults import ScriptedExecutor
 from counterpoint.testing.rig import Running, plan
 
 Start = Callable[..., Running]
@@ -66,6 +68,42 @@ async def test_bands_are_there_after_a_restart(start: Start) -> None:
 
     assert second.engine.state.bands == known
     assert known["manual", ""].p90 < timedelta(minutes=1).total_seconds()
+
+
+async def test_a_time_in_which_no_engine_led_is_not_learned(start: Start) -> None:
+    executor = ScriptedExecutor()
+    first = await start(executor=executor).ready()
+    await first.service.run("manual", by="test")
+    await first.until(lambda: executor.placed)
+    await first.crash()
+    await asyncio.sleep(0.3)
+
+    second = await start(first.store.journal, executor).ready()
+    executor.end("manual#1/run/1")
+    await second.until(lambda: ("manual#1/run/1", 0) in executor.acknowledged)
+    await second.until(lambda: not second.engine.state.runs)
+    assert second.engine.state.bands == {}
+
+    await run(second, 2)
+    await second.until(lambda: second.engine.state.bands)
+    assert second.engine.state.bands["manual", ""].p90 < 0.2
+
+
+async def test_what_lasts_far_longer_than_no_engine_led_is_learned(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "UNSEEN", 1.0)
+    executor = ScriptedExecutor()
+    first = await start(executor=executor).ready()
+    await first.service.run("manual", by="test")
+    await first.until(lambda: executor.placed)
+    await first.crash()
+
+    second = await start(first.store.journal, executor).ready()
+    executor.end("manual#1/run/1")
+    await second.until(lambda: second.engine.state.bands)
+
+    assert second.engine.state.bands["manual", ""].samples == 1
 
 
 async def test_a_plan_without_a_pipeline_forgets_its_band(start: Start) -> None:

@@ -128,7 +128,8 @@ def skip_items(state: State, items: Iterable[Item]) -> None:
         for asset in state.plan.lineage.written[item.pipeline]:
             if asset in state.marks and item.pipeline in state.marks[asset].parts:
                 state.marks[asset].behind[item.pipeline] = True
-        for name in state.places.get((item.pipeline, item.partition, item.key), {}):
+        # Runs of every partition and key: what any of them writes lacks the item.
+        for name in state.live.get(item.pipeline, {}):
             run = state.runs.get(name)
             if run is not None and run.admitted is not None:
                 for source, mark in floor.items():

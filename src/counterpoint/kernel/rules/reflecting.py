@@ -44,7 +44,7 @@ def _inherited(state: State, pipeline: str, mark: Mark) -> dict[str, int]:
     """What a writer's version of an asset has as long as no run is needed: nothing of the world, for instance."""
     before = mark.parts[pipeline]
     # What is only read is in the slice of each run only.
-    made = mark.made.get(pipeline, {}) if not is_sliced(state, pipeline) else {}
+    made = mark.made.get(pipeline, {}) if not is_sliced(state.plan, pipeline) else {}
     found: dict[str, int] = {}
     for given in state.plan.lineage.inputs[pipeline]:
         is_level = given.subscribed or made.get(given.asset) == edition(state, given.asset)
@@ -134,7 +134,7 @@ def _sampled(state: State, run: Run, own: Container[int], before: int) -> int:
     reached = in_ms(run.admitted) if run.admitted is not None else 0
     if not samples(state, run):
         return before if is_slice(state, run) else min(before, reached)
-    if is_sliced(state, run.pipeline):
+    if is_sliced(state.plan, run.pipeline):
         for subject in state.plan.subjects(run.pipeline):
             waiting = state.outstanding.get((run.pipeline, subject))
             lowest = waiting.lowest(source, own) if waiting is not None else None
@@ -173,7 +173,7 @@ def floor_at(
     if origin is not None and origin in state.dead:
         return state.dead[origin].floor
     if pipeline in lineage.worlds:
-        is_slice = change.subject.startswith("tick:") and is_sliced(state, pipeline)
+        is_slice = change.subject.startswith("tick:") and is_sliced(state.plan, pipeline)
         return {world(pipeline): in_ms(change.time) - 1} if is_slice and not is_replay else {}
     given = next((each for each in lineage.inputs[pipeline] if each.subject == change.subject), None)
     if given is None:
