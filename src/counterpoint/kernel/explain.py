@@ -30,6 +30,12 @@ def _length(figures: Figures, name: str) -> str:
     return format_duration(timedelta(seconds=float(figures.get(name, 0))))
 
 
+def _moment(figures: Figures, name: str) -> str:
+    """A moment among the figures, which have it as text in a fact that was read back."""
+    moment = figures.get(name)
+    return say_clock(datetime.fromisoformat(moment)) if moment else "then"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -107,7 +113,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "items-ready": lambda f: f"{_count(f['items'], 'item')} ready",
     "late-already": lambda f: f"what is promised for {f['asset']} is late already",
     "latest-start": lambda f: (
-        f"{f['asset']} must have it by {f['due']}, and from here that takes {_length(f, 'takes_s')}"
+        f"{f['asset']} must have it by {_moment(f, 'due')}, and from here that takes {_length(f, 'takes_s')}"
     ),
     "late": lambda f: f"{_count(f['count'], 'obligation')} not kept when due",
     "lost": lambda f: "its worker host was lost; that costs no try",
@@ -160,7 +166,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "unheard-of": lambda f: "no source of it was ever heard of, so nothing is owed",
     "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
     "upstream-awaited": lambda f: (
-        f"for what is promised for {f['asset']} by {f['due']} not all of {f['source']} has come this far yet"
+        f"for what is promised for {f['asset']} by {_moment(f, 'due')} not all of {f['source']} has come this far yet"
     ),
     "waited-long": lambda f: f"it began to wait {_length(f, 'waited_s')} ago, the longest its class may",
     "writer-ended": lambda f: f"{f['run']} {f['how']} while it wrote",
@@ -241,7 +247,7 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
         case d.Oblige():
             if not fact.marks:
                 return f"{fact.asset} owes nothing for its {fact.promise}: {say(fact.reason)}"
-            return f"{fact.asset} owes its {fact.promise} by {fact.due.isoformat()}: {say(fact.reason)}"
+            return f"{fact.asset} owes its {fact.promise} by {say_clock(fact.due)}: {say(fact.reason)}"
         case d.MissObligations():
             return f"{fact.asset} missed its {fact.promise}: {say(fact.reason)}"
         case d.FinishRun():
