@@ -40,7 +40,7 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
     pipeline = state.plan.pipelines.get(backlog.pipeline)
     if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
         return
-    if pipeline.name in state.storms:
+    if pipeline.name in state.storms or _is_absorbed(state, backlog.lane, pipeline):
         return
     moment, reason = forms_at(state, backlog, pipeline)
     if moment is None:
@@ -165,9 +165,7 @@ def _start(
         if state.backlogs.get(lane):
             state.touched.lanes[lane] = None
         return
-    ahead = [state.runs[name] for name in state.lanes.get(lane, {})]
-    if any(run.automatic and run.phase == "waiting" for run in ahead):
-        # It absorbs what comes until it is admitted.
+    if _has_waiting(state, lane):
         return
     active = state.active(lane)
     if len(active) < pipeline.concurrency:
@@ -180,6 +178,19 @@ def _start(
         yield _end(state, backlog, newer, Reason("overlap-skip", figures))
     elif newer and pipeline.overlap == "cancel" and not any(run.ending for run in active):
         yield CancelRun(at=state.at, reason=Reason("overlap-cancel", {"items": len(newer)}), run=running[0].run)
+
+
+def _is_absorbed(state: State, lane: Lane, pipeline: Pipeline) -> bool:
+    """Whether no run can become of a lane's items now, whenever they are ready: it is looked at again by then."""
+    if pipeline.overlap != "coalesce" or pipeline.elastic is not None:
+        return False
+    return len(state.places.get(lane, ())) >= pipeline.concurrency or _has_waiting(state, lane)
+
+
+def _has_waiting(state: State, lane: Lane) -> bool:
+    """Whether an automatic run of a lane waits: it absorbs what comes until it is admitted."""
+    ahead = (state.runs[name] for name in state.lanes.get(lane, ()))
+    return any(run.automatic and run.phase == "waiting" for run in ahead)
 
 
 def _newer(backlog: Backlog, run: Run) -> tuple[int, ...]:
