@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from math import inf
 
 from msgspec import Struct
 
@@ -176,10 +177,7 @@ def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
     Args:
         at: for which hour of the week, where hours differ.
     """
-    reckoned = state.reckoned
-    if reckoned.by_hour is None:
-        reckoned.by_hour = any(band.hours for band in state.bands.values())
-    hour = hour_of_week(at) if reckoned.by_hour else ""
+    reckoned, hour = state.reckoned, _hour(state, at)
     tails = reckoned.tails.setdefault((asset, hour), {})
     stack = [pipeline]
     while stack:
@@ -195,6 +193,14 @@ def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
         tails[name] = _sum(span(*own) if own else None, (_step(state, each, tails[each]) for each in onward))
         stack.pop()
     return tails[pipeline]
+
+
+def _hour(state: State, at: datetime) -> str:
+    """The hour of the week, or "" where no hours differ."""
+    reckoned = state.reckoned
+    if reckoned.by_hour is None:
+        reckoned.by_hour = any(band.hours for band in state.bands.values())
+    return hour_of_week(at) if reckoned.by_hour else ""
 
 
 def _sum(own: Tail | None, onward: Iterable[Tail | None]) -> Tail | None:
@@ -259,6 +265,7 @@ def forget(state: State, pipeline: str) -> None:
     for asset, hour in list(state.reckoned.tails):
         if asset in below:
             del state.reckoned.tails[asset, hour]
+            state.reckoned.lengths.pop((asset, hour), None)
     for digest, name in list(state.reckoned.paths):
         if name == pipeline:
             del state.reckoned.paths[digest, name]
@@ -279,33 +286,47 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         return
     sources = sorted(floors) if only else lineage.through[pipeline]
     parts = {source: max(part_of(state, pipeline, source), floors.get(source, 0)) for source in sources}
+    reached: dict[str, float] = {}
     for key in below:
         promise = state.promises.get(key)
         if promise is None or not (promise.open or promise.late):
             continue
         for source, has in parts.items():
-            brings = is_servable(state, pipeline, source, has + 1)
-            first = _first_open(promise, source, has)
+            first, late = _first_open(promise, source, has), promise.late.get(source, 0)
+            if first is None and late <= has:
+                continue
+            if source not in reached:
+                reached[source] = reach(state, pipeline, source)
+            brings = has < reached[source]
             if first is not None:
-                asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
-                servable = all(is_servable(state, pipeline, *each) for each in asked)
-                count = _count_open(state, promise, pipeline, source, has)
+                servable = first.marks[source] <= reached[source]
+                if servable and len(first.marks) > 1:
+                    asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
+                    servable = all(reach(state, pipeline, other) >= mark for other, mark in asked)
+                count = _count_open(promise, source, has, reached[source])
                 lengths = _lengths(state, pipeline, key, first.due, count)
                 yield Need(key[0], source, first.due, servable, brings, *lengths)
-            if promise.late.get(source, 0) > has:
-                servable = is_servable(state, pipeline, source, promise.late[source])
-                yield Need(key[0], source, None, servable, brings, *_lengths(state, pipeline, key, state.at, 1))
+            if late > has:
+                lengths = _lengths(state, pipeline, key, state.at, 1)
+                yield Need(key[0], source, None, late <= reached[source], brings, *lengths)
 
 
 def _lengths(
     state: State, pipeline: str, promise: Promised, due: datetime, count: int
 ) -> tuple[float, float] | tuple[None, None]:
     """Seconds from a pipeline's start, and from when it begins to wait, that so many obligations ask for."""
-    way = tail(state, pipeline, promise[0], due)
-    if way is None:
-        return None, None
     certain = chance(terms(state.plan, promise).target, count)
-    return way.within(certain), _wait(state, pipeline).then(way).within(certain)
+    known = state.reckoned.lengths.setdefault((promise[0], _hour(state, due)), {})
+    found = known.get((pipeline, certain))
+    if found is None:
+        way = tail(state, pipeline, promise[0], due)
+        if way is None:
+            return None, None
+        found = known[pipeline, certain] = (
+            way.within(certain),
+            _wait(state, pipeline).then(way).within(certain),
+        )
+    return found
 
 
 def part_of(state: State, pipeline: str, source: str) -> int:
@@ -314,21 +335,25 @@ def part_of(state: State, pipeline: str, source: str) -> int:
     return min(mark.parts.get(pipeline, {}).get(source, 0) if mark is not None else 0 for mark in written)
 
 
-def is_servable(state: State, pipeline: str, source: str, mark: int) -> bool:
-    """Whether all that a pipeline is made of, as far as it leads to a source, has its changes up to a mark."""
-    return all(
-        mark_of_subject(state, each.subject, source) >= mark
-        for each in state.plan.lineage.inputs[pipeline]
-        if source in each.sources
+def reach(state: State, pipeline: str, source: str) -> float:
+    """Up to where all that a pipeline is made of has the changes of a source; no end where nothing leads to it."""
+    return min(
+        (
+            mark_of_subject(state, each.subject, source)
+            for each in state.plan.lineage.inputs[pipeline]
+            if source in each.sources
+        ),
+        default=inf,
     )
 
 
 def _first_open(promise: PromiseState, source: str, has: int) -> Obligation | None:
     """The first obligation of a promise that asks for more of a source than there is."""
-    of_source = promise.open.get(source, [])
-    place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
-    if place < len(of_source):
-        return of_source[place]
+    of_source = promise.open.get(source)
+    if of_source and of_source[-1].marks[source] > has:
+        if of_source[0].marks[source] > has:
+            return of_source[0]
+        return of_source[bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])]
     # A completion asks for several sources at once; there is one a day, so that few are open.
     return next((each for each in promise.open.get("", ()) if each.marks.get(source, 0) > has), None)
 
@@ -349,14 +374,16 @@ def lower(floors: dict[str, int], floor: Mapping[str, int]) -> None:
         floors[source] = min(mark, floors.get(source, mark))
 
 
-def _count_open(state: State, promise: PromiseState, pipeline: str, source: str, has: int) -> int:
+def _count_open(promise: PromiseState, source: str, has: int, reached: float) -> int:
     """How many obligations of a source a run serves now, 1 at least: those that it would bring all changes for."""
-    of_source = promise.open.get(source, [])
-    inputs = (each for each in state.plan.lineage.inputs[pipeline] if source in each.sources)
-    reached = min((mark_of_subject(state, each.subject, source) for each in inputs), default=has)
-    first, last = (
-        bisect_right(of_source, mark, key=lambda obligation: obligation.marks[source]) for mark in (has, reached)
-    )
+    of_source = promise.open.get(source)
+    if not of_source or reached == inf:
+        return 1
+    first, last = 0, len(of_source)
+    if of_source[0].marks[source] <= has:
+        first = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+    if of_source[-1].marks[source] > reached:
+        last = bisect_right(of_source, reached, key=lambda obligation: obligation.marks[source])
     return max(1, last - first)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from counterpoint.kernel import events as e
 from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import forget
+from counterpoint.kernel.urgency import floors_of, forget, part_of, reach
 
 
 def durations_learned(state: State, event: e.DurationsLearned) -> None:
@@ -41,15 +41,37 @@ def above(state: State, pipelines: Iterable[str]) -> Iterable[str]:
     return found
 
 
-def touch_above(state: State, asset: str) -> None:
-    """What is owed to a promised asset has changed: all that run automatically above it are looked at."""
-    known = state.reckoned.automatic.get(asset)
+def touch_above(state: State, asset: str, marks: Mapping[str, int], *, since: int = 0) -> None:
+    """What is owed to a promised asset up to these marks has changed: lanes above that have less are looked at.
+
+    Args:
+        since: what has less than this has to serve something older first, which has not changed; it matters
+            there only if a run now would serve this too.
+    """
+    for source, mark in marks.items():
+        for name in _between(state, asset, source):
+            if name in state.plan.samplers:
+                state.touched.samplers[name] = None
+            for lane in state.waiting_lanes.get(name, ()):
+                floor = floors_of(state, state.backlogs[lane]).get(source)
+                if floor is None:
+                    # Items that have nothing to do with the source do not serve what is owed of it.
+                    continue
+                has = max(floor, part_of(state, name, source))
+                if since <= has < mark or has < mark <= reach(state, name, source):
+                    state.touched.lanes[lane] = None
+
+
+def _between(state: State, asset: str, source: str) -> tuple[str, ...]:
+    """The automatic pipelines on the ways from a source to a promised asset."""
+    known = state.reckoned.automatic.get((asset, source))
     if known is None:
-        pipelines, writers = state.plan.pipelines, state.plan.lineage.writers.get(asset, ())
-        triggers = ((name, pipelines[name].trigger) for name in above(state, writers))
+        pipelines, lineage = state.plan.pipelines, state.plan.lineage
+        names = above(state, lineage.writers.get(asset, ()))
+        triggers = ((name, pipelines[name].trigger) for name in names if source in lineage.through[name])
         known = tuple(name for name, trigger in triggers if trigger is not None and trigger.auto is not None)
-        state.reckoned.automatic[asset] = known
-    touch(state, known)
+        state.reckoned.automatic[asset, source] = known
+    return known
 
 
 def touch(state: State, pipelines: Iterable[str]) -> None:

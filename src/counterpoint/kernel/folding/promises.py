@@ -238,9 +238,10 @@ def oblige(state: State, decision: d.Oblige) -> None:
         # Changes of one moment are one obligation.
         last = waiting.pop()
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
+    older = waiting[-1].marks[source] if source and waiting else 0
     waiting.append(obligation)
     expect_due(state, promise, source, obligation)
-    touch_above(state, decision.asset)
+    touch_above(state, decision.asset, obligation.marks, since=older)
 
 
 def miss_obligations(state: State, decision: d.MissObligations) -> None:
@@ -254,13 +255,20 @@ def miss_obligations(state: State, decision: d.MissObligations) -> None:
         promise.open[source] = [each for each in waiting if each.due >= decision.at]
         if not promise.open[source]:
             del promise.open[source]
-        for each in late:
-            for of, mark in each.marks.items():
-                promise.late[of] = max(mark, promise.late.get(of, 0))
+        promise.late = _newest([promise.late, *(each.marks for each in late)])
     missed.sort(key=lambda each: (each.due, each.since))
     _count(state, promise, decision.due, missed=len(missed))
     note_missed(state, promise, decision.due, missed)
-    touch_above(state, decision.asset)
+    touch_above(state, decision.asset, _newest(each.marks for each in missed))
+
+
+def _newest(marks: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The newest mark of each source."""
+    newest: dict[str, int] = {}
+    for each in marks:
+        for source, mark in each.items():
+            newest[source] = max(mark, newest.get(source, 0))
+    return newest
 
 
 def _settle(state: State, asset: str) -> None:
@@ -276,16 +284,19 @@ def _settle(state: State, asset: str) -> None:
             while reached < len(waiting) and is_reached(state, asset, waiting[reached].marks):
                 reached += 1
             if reached:
+                touch_above(state, asset, waiting[reached - 1].marks)
                 del waiting[:reached]
                 _count(state, promise, state.at, kept=reached)
-                touch_above(state, asset)
             if not waiting:
                 del promise.open[source]
         if promise.late:
+            before = promise.late
             promise.late = {
-                source: mark for source, mark in promise.late.items() if mark_of(state, asset, source) < mark
+                source: mark for source, mark in before.items() if mark_of(state, asset, source) < mark
             }
-            touch_above(state, asset)
+            touch_above(
+                state, asset, {source: mark for source, mark in before.items() if source not in promise.late}
+            )
             if not promise.late and promise.breached is not None:
                 add_late(state.plan, (asset, kind), promise.counts, promise.breached, state.at)
                 note_caught_up(state, promise, state.at)
