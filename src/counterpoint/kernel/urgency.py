@@ -79,8 +79,7 @@ def _takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None
     band = state.bands.get((pipeline, ""))
     if band is not None:
         return band.hours.get(hour) or (band.p50, band.p90)
-    declared = state.plan.pipelines.get(pipeline)
-    tasks = declared.tasks if declared is not None else {}
+    tasks = _tasks(state, pipeline)
     known = {name: _task_takes(state, pipeline, task, hour) for name, task in tasks.items()}
     if known and all(each is not None for each in known.values()):
         longest = [
@@ -90,6 +89,11 @@ def _takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None
         return longest[0], longest[1]
     last = state.successes.get(pipeline)
     return (last.took_s, last.took_s) if last is not None else None
+
+
+def _tasks(state: State, pipeline: str) -> Mapping[str, Task]:
+    declared = state.plan.pipelines.get(pipeline)
+    return declared.tasks if declared is not None else {}
 
 
 def task_takes(state: State, pipeline: str, task: Task, at: datetime | None = None) -> tuple[float, float] | None:
@@ -178,7 +182,11 @@ def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
         at: for which hour of the week, where hours differ.
     """
     reckoned, hour = state.reckoned, _hour(state, at)
-    tails = reckoned.tails.setdefault((asset, hour), {})
+    tails = reckoned.tails.get((asset, hour))
+    if tails is None:
+        tails = reckoned.tails[asset, hour] = {}
+    elif pipeline in tails:
+        return tails[pipeline]
     stack = [pipeline]
     while stack:
         name = stack[-1]
@@ -261,7 +269,9 @@ def _gap(state: State, pipeline: str) -> float:
 def forget(state: State, pipeline: str) -> None:
     """Drop what was reckoned with the durations of a pipeline."""
     below = _assets_below(state, pipeline)
-    state.reckoned.by_hour = None
+    bands = (state.bands.get((pipeline, task)) for task in ("", *_tasks(state, pipeline)))
+    if state.reckoned.by_hour or any(band is not None and band.hours for band in bands):
+        state.reckoned.by_hour = None
     for asset, hour in list(state.reckoned.tails):
         if asset in below:
             del state.reckoned.tails[asset, hour]
@@ -291,8 +301,11 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         promise = state.promises.get(key)
         if promise is None or not (promise.open or promise.late):
             continue
+        opened, missed = promise.open, promise.late
+        is_whole = "" in opened
         for source, has in parts.items():
-            first, late = _first_open(promise, source, has), promise.late.get(source, 0)
+            first = _first_open(promise, source, has) if is_whole or source in opened else None
+            late = missed.get(source, 0)
             if first is None and late <= has:
                 continue
             if source not in reached:

@@ -312,7 +312,11 @@ def _forget_happened(state: State, source: str, asset: str) -> None:
     if next(iter(known.happened)) > mark_of(state, asset, source):
         # This asset itself asks for the oldest yet.
         return
-    least = min(mark_of(state, asset, source) for asset, _ in state.plan.lineage.lookers[source])
+    oldest, least = next(iter(known.happened)), known.mark
+    for looker, _ in state.plan.lineage.lookers[source]:
+        least = min(least, mark_of(state, looker, source))
+        if least < oldest:
+            return
     while known.happened and (oldest := next(iter(known.happened))) <= least:
         del known.happened[oldest]
 
