@@ -293,8 +293,15 @@ class Service(Protocol):
         params: Mapping[str, Any] | None = None,
         trace: str = "",
         lane: Literal["live", "backfill"] = "live",
+        takes_s: float | None = None,
+        deadline: datetime | None = None,
     ) -> str:
-        """Ask for a run; its id. The same `request` again gives the same run."""
+        """Ask for a run; its id. The same `request` again gives the same run.
+
+        Args:
+            takes_s: how long it is expected to take, where that is known better than by the pipeline.
+            deadline: when it should have ended; its place in the queue follows from it.
+        """
         ...
 
     async def cancel(self, run: str, *, by: str, reason: str = "", skip: bool = False) -> None:

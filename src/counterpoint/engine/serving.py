@@ -173,6 +173,8 @@ class EngineService:
         params: Mapping[str, Any] | None = None,
         trace: str = "",
         lane: Literal["live", "backfill"] = "live",
+        takes_s: float | None = None,
+        deadline: datetime | None = None,
     ) -> str:
         self._pipeline(pipeline)
         decided = await self.engine.decider.submit(
@@ -188,6 +190,8 @@ class EngineService:
                 params=dict(params or {}),
                 trace=trace,
                 lane=lane,
+                takes_s=takes_s,
+                deadline=deadline,
             )
         )
         assert decided is not None, "a request is always an event"

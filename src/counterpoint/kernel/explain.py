@@ -166,7 +166,8 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "unheard-of": lambda f: "no source of it was ever heard of, so nothing is owed",
     "unknown-pipeline": lambda f: f"the plan has no pipeline {f['pipeline']!r}",
     "upstream-awaited": lambda f: (
-        f"for what is promised for {f['asset']} by {_moment(f, 'due')} not all of {f['source']} has come this far yet"
+        f"for what is promised for {f['asset']} by {_moment(f, 'due')} "
+        f"not all of {f['source']} has come this far yet"
     ),
     "waited-long": lambda f: f"it began to wait {_length(f, 'waited_s')} ago, the longest its class may",
     "writer-ended": lambda f: f"{f['run']} {f['how']} while it wrote",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from counterpoint.entrypoints.cli.options import (
 )
 from counterpoint.entrypoints.cli.output import DIM, ENDED, Output
 from counterpoint.entrypoints.cli.story import tell
-from counterpoint.model.quantity import format_duration
+from counterpoint.model.quantity import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,6 +43,8 @@ _LOG_LINES = 12
     default="live",
     help="A backfill makes up for the past: it comes after all live work.",
 )
+@click.option("--takes", metavar="DURATION", help="How long it is expected to take, where you know better.")
+@click.option("--deadline", metavar="TIME", help="When it should have ended: an ISO time (UTC), or `2h` from now.")
 @click.option("--request", default="", metavar="ID", help="The same ID again is the same run.")
 @click.option("--no-wait", is_flag=True, help="Return when the run is accepted.")
 @with_reason
@@ -55,6 +58,8 @@ def run(
     partition: str,
     key: str,
     lane: str,
+    takes: str | None,
+    deadline: str | None,
     request: str,
     no_wait: bool,
     reason: str,
@@ -68,7 +73,15 @@ def run(
     With a score in this folder and no server running, it is run right here.
     """
     out = Output(as_json=as_json)
-    body = {"params": _params(params), "partition": partition, "key": key, "reason": reason, "lane": lane}
+    body: dict[str, Any] = {
+        "params": _params(params),
+        "partition": partition,
+        "key": key,
+        "reason": reason,
+        "lane": lane,
+    }
+    body |= {"takes_s": _length(takes).total_seconds()} if takes else {}
+    body |= {"deadline": _moment(deadline).isoformat()} if deadline else {}
     headers = {"Idempotency-Key": request} if request else {}
     with ExitStack() as stack:
         if server is None and find_running(folder) is None and (folder / "score.yaml").is_file():
@@ -98,6 +111,25 @@ def run(
 
 
 VERBS = (run,)
+
+
+def _length(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.UsageError(f"--takes: {error}") from error
+
+
+def _moment(text: str) -> datetime:
+    """An ISO time, in UTC where it names no zone; or a length of time from now."""
+    with suppress(ValueError):
+        return datetime.now(UTC) + parse_duration(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"--deadline takes a time such as 2026-01-31T06:00 or a duration such as 2h, {text!r} was given"
+        raise click.UsageError(message) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _follow(client: Client, run: str, seen: int, out: Output) -> str:

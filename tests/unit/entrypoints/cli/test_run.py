@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,18 @@ def test_a_run_is_told_as_it_goes_and_ends_with_0(typed: Any, server: Any, servi
     assert told == [["▶", "it begins: anna asked for it"], ["✓", "it succeeded"]]
     [(_, arguments)] = service.calls
     assert (arguments["params"], arguments["request"], arguments["reason"]) == ({"day": 3}, "once", "by hand")
+
+
+def test_a_run_may_say_how_long_it_takes_and_when_it_is_due(typed: Any, server: Any, service: Any) -> None:
+    due = ["--takes", "90m", "--deadline", "2026-01-31T06:00"]
+
+    assert typed("run", "load", "--no-wait", *due).code == 0
+
+    [(_, arguments)] = service.calls
+    assert arguments["takes_s"] == 5400
+    assert arguments["deadline"] == datetime(2026, 1, 31, 6, tzinfo=UTC)
+    refused = typed("run", "load", "--deadline", "soon")
+    assert refused.code == 2 and "a duration such as 2h" in refused.err
 
 
 def test_a_run_that_failed_ends_with_1_and_the_last_lines_of_its_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -33,6 +34,8 @@ class RunRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
     trace: Annotated[str, Meta(max_length=100, description="a W3C traceparent")] = ""
     lane: Annotated[Literal["live", "backfill"], Meta(description="`backfill` comes after all live work")] = "live"
+    takes_s: Annotated[float, Meta(gt=0, le=31_622_400, description="expected length of the run")] | None = None
+    deadline: Annotated[datetime, Meta(tz=True, description="when it should have ended")] | None = None
 
 
 class Requested(Struct, kw_only=True):
@@ -94,6 +97,8 @@ async def run_pipeline(call: Call, name: str, body: RunRequest) -> Requested:
         params=body.params,
         trace=body.trace or call.request.headers.get("traceparent", ""),
         lane=body.lane,
+        takes_s=body.takes_s,
+        deadline=body.deadline,
     )
     return Requested(run=run)
 
