@@ -9,19 +9,23 @@ the root of the squared spreads (p90 - p50), as for independent steps, scaled fr
 Where many changes are due one after the other and run as one, only the oldest of them are at risk, so the way
 may fail more often: a batch of n may fail with n times what the target leaves. Half of that is kept back for
 the next oldest. Waits have no spread of their own: the p90 of a queue is a reserve already, and where there
-is much of it, to start earlier would only make more runs that wait.
+is much of it, to start earlier would only make more runs that wait. For the same reason a promise expects
+no more of them than half of the time that it leaves beside work: when everything waits long, runs that start
+at once with one change each are what everything waits for.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 from msgspec import Struct
 
 #: What a p90 gives; and the most that is asked for, because nobody knows the far end of a distribution.
 NINE_IN_TEN, MOST_CERTAIN = 0.9, 0.999
+#: The share of the time that a promise leaves beside work, of which waits in the queue may be expected at most.
+MOST_WAITS = 0.5
 
 
 class Tail(Struct, frozen=True, gc=False):
@@ -30,19 +34,29 @@ class Tail(Struct, frozen=True, gc=False):
     Attributes:
         p50, p90: sums of those of all steps and waits.
         spread: the sum of the squared spreads of steps, (p90 - p50)^2.
+        waits: how much of p90 are waits in the queue.
     """
 
     p50: float = 0.0
     p90: float = 0.0
     spread: float = 0.0
+    waits: float = 0.0
 
     def then(self, other: Tail) -> Tail:
         """Both, one after the other."""
-        return Tail(self.p50 + other.p50, self.p90 + other.p90, self.spread + other.spread)
+        return Tail(
+            self.p50 + other.p50, self.p90 + other.p90, self.spread + other.spread, self.waits + other.waits
+        )
 
-    def within(self, chance: float) -> float:
-        """Seconds that suffice with a chance, and that nine in ten of each step suffice for."""
-        return max(self.p90, self.p50 + _spreads(chance) * sqrt(self.spread))
+    def within(self, chance: float, most: float = inf) -> float:
+        """Seconds that suffice with a chance, and that nine in ten of each step suffice for.
+
+        Args:
+            most: seconds that are there in all: of what work leaves of them, waits get `MOST_WAITS` at most.
+        """
+        seconds = max(self.p90, self.p50 + _spreads(chance) * sqrt(self.spread))
+        work = seconds - self.waits
+        return min(seconds, work + MOST_WAITS * max(0.0, most - work))
 
 
 def span(p50: float, p90: float) -> Tail:

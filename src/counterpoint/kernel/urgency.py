@@ -26,7 +26,7 @@ from counterpoint.kernel.tails import Tail, chance, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.pipeline import Pipeline, Task
-from counterpoint.model.promise import Completion
+from counterpoint.model.promise import Completion, Freshness
 from counterpoint.model.trigger import Cron, Every
 from counterpoint.model.workdays import counts, next_cutoff
 
@@ -125,7 +125,10 @@ def waits(state: State, pipeline: str) -> float:
 
 def _wait(state: State, pipeline: str) -> Tail:
     band = state.bands.get((pipeline, ""))
-    return Tail(band.wait_p50, max(band.wait_p50, band.wait_p90)) if band is not None else Tail()
+    if band is None:
+        return Tail()
+    wait_p90 = max(band.wait_p50, band.wait_p90)
+    return Tail(band.wait_p50, wait_p90, waits=wait_p90)
 
 
 # Within a run.
@@ -328,16 +331,18 @@ def _lengths(
     state: State, pipeline: str, promise: Promised, due: datetime, count: int
 ) -> tuple[float, float] | tuple[None, None]:
     """Seconds from a pipeline's start, and from when it begins to wait, that so many obligations ask for."""
-    certain = chance(terms(state.plan, promise).target, count)
+    made = terms(state.plan, promise)
+    certain = chance(made.target, count)
     known = state.reckoned.lengths.setdefault((promise[0], _hour(state, due)), {})
-    found = known.get((pipeline, certain))
+    found = known.get((pipeline, promise[1], certain))
     if found is None:
         way = tail(state, pipeline, promise[0], due)
         if way is None:
             return None, None
-        found = known[pipeline, certain] = (
-            way.within(certain),
-            _wait(state, pipeline).then(way).within(certain),
+        most = made.within.total_seconds() if isinstance(made, Freshness) else inf
+        found = known[pipeline, promise[1], certain] = (
+            way.within(certain, most),
+            _wait(state, pipeline).then(way).within(certain, most),
         )
     return found
 

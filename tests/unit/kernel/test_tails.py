@@ -34,6 +34,15 @@ def test_what_does_not_vary_needs_no_reserve() -> None:
     assert span(60, 60).within(MOST_CERTAIN) == 60
 
 
+def test_waits_get_half_of_what_work_leaves_at_most() -> None:
+    way = span(60, 60).then(Tail(p50=600, p90=900, waits=900))
+
+    assert way.within(0.9) == way.within(0.9, 10_000) == 960
+    assert way.within(0.9, 1060) == 60 + 500
+    # No time is left: work is begun at once, and that is all that can be done.
+    assert way.within(0.9, 30) == 60
+
+
 def test_hardly_anything_is_asked_of_a_batch_whose_changes_are_many() -> None:
     assert chance(0.99, 1) == pytest.approx(0.995)
     assert chance(0.99, 20) == pytest.approx(0.9)
