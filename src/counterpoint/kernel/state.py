@@ -293,12 +293,18 @@ class Mark(Struct, gc=False):
 
 
 class Obligation(Struct, gc=False):
-    """What a promise owes until it is kept or missed; fields as in `decisions.Oblige`, made at `made`."""
+    """What a promise owes until it is kept or missed; fields as in `decisions.Oblige`, made at `made`.
+
+    Attributes:
+        sooner: the earliest due of those made after it, where that is before its own: data that came late, or
+            a promise that was tightened.
+    """
 
     marks: dict[str, int]
     since: datetime
     due: datetime
     made: datetime = BEGINNING
+    sooner: datetime | None = None
 
 
 class PromiseState(Struct, gc=False):

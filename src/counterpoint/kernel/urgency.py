@@ -288,7 +288,7 @@ def forget(state: State, pipeline: str) -> None:
 
 
 def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool = False) -> Iterator[Need]:
-    """The first obligation of each promise below, and of each source, that a pipeline has yet to serve.
+    """What is due first of each promise below, and of each source, that a pipeline has yet to serve.
 
     Args:
         floors: source -> what the pipeline has of it without some items.
@@ -307,14 +307,14 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         opened, missed = promise.open, promise.late
         is_whole = "" in opened
         for source, has in parts.items():
-            first = _first_open(promise, source, has) if is_whole or source in opened else None
+            open_first = tuple(_first_due(promise, source, has)) if is_whole or source in opened else ()
             late = missed.get(source, 0)
-            if first is None and late <= has:
+            if not open_first and late <= has:
                 continue
             if source not in reached:
                 reached[source] = reach(state, pipeline, source)
             brings = has < reached[source]
-            if first is not None:
+            for first in open_first:
                 servable = first.marks[source] <= reached[source]
                 if servable and len(first.marks) > 1:
                     asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
@@ -403,6 +403,19 @@ def _count_open(promise: PromiseState, source: str, has: int, reached: float) ->
     if of_source[-1].marks[source] > reached:
         last = bisect_right(of_source, reached, key=lambda obligation: obligation.marks[source])
     return max(1, last - first)
+
+
+def _first_due(promise: PromiseState, source: str, has: int) -> Iterator[Obligation]:
+    """The first obligation that asks for more of a source, and one made later that is due before it."""
+    first = _first_open(promise, source, has)
+    if first is None:
+        return
+    yield first
+    if first.sooner is not None:
+        of_source = promise.open[source]
+        place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+        # It may have been missed since.
+        yield from (each for each in of_source[place:] if each.due == first.sooner)
 
 
 def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | None]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from counterpoint.engine.views import rows
+from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.incidents import incident_of, note_caught_up, note_missed
 from counterpoint.kernel.state import Obligation, PromiseState, State
+from counterpoint.model.plan import Asset
+from counterpoint.model.promise import Freshness
+from counterpoint.model.trigger import OnAsset
 from counterpoint.ports.store import IncidentRow
-from counterpoint.testing.builders import START
+from counterpoint.testing.builders import START, Kernel, pipeline, plan
 
 MINUTE = timedelta(minutes=1)
 FIRST = Obligation({"event:order": 1}, START, START + 30 * MINUTE)
@@ -53,3 +57,25 @@ def test_nothing_ends_where_nothing_was_broken() -> None:
     note_caught_up(state, promise, START)
 
     assert written(state) == []
+
+
+def test_a_promise_that_is_taken_back_ends_its_incident_and_numbers_go_on() -> None:
+    kernel = Kernel()
+    build = pipeline("build", on=[OnAsset("raw")], reads=["raw"], writes=["mart"])
+    promising = plan(build, assets={"raw": Asset(), "mart": Asset(freshness=Freshness(10 * MINUTE))})
+
+    def breach() -> None:
+        kernel.declare(promising)
+        kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="anna")
+        list(kernel.wake_until(kernel.now + 11 * MINUTE))
+
+    breach()
+    kernel.declare(plan(build))
+    incidents = kernel.state.written.incidents
+    assert [(name, each.ended) for name, each in incidents.items()] == [("mart:freshness#1", kernel.now)]
+
+    kernel.reload()
+    breach()
+    assert [(name, each.ended) for name, each in kernel.state.written.incidents.items()] == [
+        ("mart:freshness#2", None)
+    ]

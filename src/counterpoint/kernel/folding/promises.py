@@ -239,6 +239,11 @@ def oblige(state: State, decision: d.Oblige) -> None:
         last = waiting.pop()
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
     older = waiting[-1].marks[source] if source and waiting else 0
+    for earlier in reversed(waiting):
+        if (earlier.sooner or earlier.due) <= obligation.due:
+            break
+        # What has less than the older ones is concerned, too.
+        earlier.sooner, older = obligation.due, 0
     waiting.append(obligation)
     expect_due(state, promise, source, obligation)
     touch_above(state, decision.asset, obligation.marks, since=older)
@@ -378,14 +383,28 @@ def take_promises(state: State, before: Plan, event: e.PlanDeclared) -> None:
             }
     promises = state.promises
     state.promises = {}
-    for promise in _promised(state.plan):
+    promised = _promised(state.plan)
+    for promise, gone in promises.items():
+        if promise not in promised:
+            # Nobody is owed anything any more; its next incident, if it comes back, has a name of its own.
+            note_caught_up(state, gone, state.at)
+            if gone.incidents:
+                state.numbers[_numbered(promise)] = gone.incidents
+    for promise in promised:
         known = promises.get(promise) or PromiseState(
-            *promise, period=event.wall if promise[1] == "completion" else None
+            *promise,
+            incidents=state.numbers.pop(_numbered(promise), 0),
+            period=event.wall if promise[1] == "completion" else None,
         )
         state.promises[promise] = known
         _take_terms(state, before if promise in old.promises.get(promise[0], ()) else None, promise, known)
     for mark in state.marks.values():
         _reckon(state, mark)
+
+
+def _numbered(promise: Promised) -> str:
+    """Under which name the number of incidents is kept while a promise is not in force: no pipeline has it."""
+    return f"{promise[0]}:{promise[1]}"
 
 
 def _promised(plan: Plan) -> list[Promised]:
