@@ -307,7 +307,7 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         opened, missed = promise.open, promise.late
         is_whole = "" in opened
         for source, has in parts.items():
-            open_first = tuple(_first_due(promise, source, has)) if is_whole or source in opened else ()
+            open_first = _first_due(promise, source, has) if is_whole or source in opened else ()
             late = missed.get(source, 0)
             if not open_first and late <= has:
                 continue
@@ -405,17 +405,17 @@ def _count_open(promise: PromiseState, source: str, has: int, reached: float) ->
     return max(1, last - first)
 
 
-def _first_due(promise: PromiseState, source: str, has: int) -> Iterator[Obligation]:
+def _first_due(promise: PromiseState, source: str, has: int) -> tuple[Obligation, ...]:
     """The first obligation that asks for more of a source, and one made later that is due before it."""
     first = _first_open(promise, source, has)
     if first is None:
-        return
-    yield first
-    if first.sooner is not None:
-        of_source = promise.open[source]
-        place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
-        # It may have been missed since.
-        yield from (each for each in of_source[place:] if each.due == first.sooner)
+        return ()
+    if first.sooner is None:
+        return (first,)
+    of_source = promise.open[source]
+    place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+    # It may have been missed since.
+    return (first, *(each for each in of_source[place:] if each.due == first.sooner))
 
 
 def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | None]:

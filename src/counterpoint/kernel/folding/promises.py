@@ -239,7 +239,7 @@ def oblige(state: State, decision: d.Oblige) -> None:
         last = waiting.pop()
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
     older = waiting[-1].marks[source] if source and waiting else 0
-    for earlier in reversed(waiting):
+    for earlier in reversed(waiting) if source else ():
         if (earlier.sooner or earlier.due) <= obligation.due:
             break
         # What has less than the older ones is concerned, too.
