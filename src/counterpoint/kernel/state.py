@@ -442,8 +442,8 @@ class Reckoned:
         self.by_hour: bool | None = None
         #: (promised asset, hour of the week or "") -> pipeline -> from its start until the asset has it.
         self.tails: dict[tuple[str, str], dict[str, Tail | None]] = {}
-        #: The same -> (pipeline, promise, chance) -> seconds that suffice with that chance from its start, and from
-        #: when it begins to wait.
+        #: The same -> (pipeline, promise, chance) -> seconds that suffice with that chance from its start, and
+        #: from when it begins to wait.
         self.lengths: dict[tuple[str, str], dict[tuple[str, str, float], tuple[float, float]]] = {}
         #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
         self.paths: dict[tuple[str, str], dict[str, float]] = {}
