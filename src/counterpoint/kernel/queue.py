@@ -32,8 +32,9 @@ Key: TypeAlias = tuple[int, datetime, datetime, int, int]
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], bool]
 #: What all of a group have in common: its profile's sign, other needs, and whose duration they are to have.
 Place: TypeAlias = tuple["Sign", tuple[tuple[str, int], ...], tuple[str, str]]
-#: What all of a profile have in common: slots of pools, admitted already, rank, team, backfill.
-Sign: TypeAlias = tuple[tuple[tuple[str, int], ...], bool, int, str, bool]
+#: What all of a profile have in common: slots of pools, admitted already, rank, team, backfill, and the rank of their
+#: class, which age does not change.
+Sign: TypeAlias = tuple[tuple[tuple[str, int], ...], bool, int, str, bool, int]
 #: How a profile stands now: rank, whether its team would borrow.
 Stand: TypeAlias = tuple[int, bool]
 
@@ -213,8 +214,13 @@ class Profile:
 
     @property
     def rank(self) -> int:
-        """The rank of its class."""
+        """Its rank: of its class, or the top."""
         return self.sign[2]
+
+    @property
+    def class_rank(self) -> int:
+        """The rank of its class, whatever its age."""
+        return self.sign[5]
 
     def first(self) -> Key | None:
         """The key of its first request, whatever that waits for."""
@@ -300,19 +306,22 @@ class Queue:
         *,
         team: str = "",
         backfill: bool = False,
+        class_rank: int | None = None,
         source: tuple[str, str] = ("", ""),
         takes: float | None = None,
     ) -> None:
         """Let a request wait.
 
         Args:
+            class_rank: the rank of its class, where it stands at the top because of its age.
             source: pipeline and task whose duration is its own; ("", "") where `takes` is for it alone.
             takes: how long it is expected to take in seconds, None where nobody knows.
         """
         needs, admitted = shape
         pools = tuple(need for need in needs if need[0].startswith("pool:"))
         others = needs if not pools else tuple(need for need in needs if not need[0].startswith("pool:"))
-        place = ((pools, admitted, key[0], team, backfill), others, source)
+        declared = key[0] if class_rank is None else class_rank
+        place = ((pools, admitted, key[0], team, backfill, declared), others, source)
         own = takes if source == ("", "") else None
         if source != ("", ""):
             self._usual[source] = takes
@@ -500,7 +509,10 @@ class Queue:
                 around = True
             lacking = self._lacks(group, request, ground)
             if lacking is None:
-                return (stand, around, group.takes(request) if around else 0.0, request.key, request)
+                if not around:
+                    return (stand, around, 0.0, request.key, request)
+                # Age brings a request to the front of the line; around others it goes by its class like all.
+                return ((profile.class_rank, stand[1]), around, group.takes(request), request.key, request)
             self._set_watching(group, *lacking)
         return None
 

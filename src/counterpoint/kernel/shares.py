@@ -44,7 +44,7 @@ def is_borrowing(state: State, attempt: Attempt) -> bool:
 
 def stand(state: State, sign: Sign) -> Stand:
     """How requests of a profile stand now: rank, and whether they would borrow."""
-    pools, _, rank, team, is_backfill = sign
+    pools, _, rank, team, is_backfill, _ = sign
     if is_backfill and rank == RANKS["top"] and any(has_enough(state, pool, slots) for pool, slots in pools):
         rank = RANKS["backfill"]
     return rank, would_borrow(state, team)

@@ -682,6 +682,12 @@ class State:
         state = run.tasks[task]
         return self.task_of(run, task).pools if state.slots is None else state.slots
 
+    def class_rank(self, run: Run) -> int:
+        """The rank of a run's class, whatever its age."""
+        if run.rank != RANKS["top"]:
+            return run.rank
+        return RANKS["backfill" if run.lane == "backfill" else self.pipeline_of(run).priority_class]
+
     def request_key(self, run: Run, task: str) -> Key:
         """The place in the queue, fixed by facts: class, then due, then arrival; or as the policy says."""
         place = 0 if not task else 1 + list(run.tasks).index(task)

@@ -171,6 +171,7 @@ def enqueue(state: State, run: Run, task: str) -> None:
         state.request_shape(run, task),
         team=state.team_of(run) if state.plan.teams else "",
         backfill=run.lane == "backfill",
+        class_rank=state.class_rank(run),
         source=(run.pipeline, task) if own is None else ("", ""),
         takes=usual_takes(state, run.pipeline, task) if own is None else own,
     )
