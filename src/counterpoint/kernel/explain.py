@@ -15,7 +15,7 @@ from msgspec import Struct
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.outlook import Outlook, expected_start
-from counterpoint.kernel.queue import Request
+from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.shares import entitlement_of, share_of
 from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
@@ -370,7 +370,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     lines, blockers, outlook = [], [], Outlook(state)
     for resource, amount in request.needs:
         free = state.free(resource)
-        reserved = state.queue.reserved.get(resource)
+        reserved = state.queue.reserved.get(kept_as(resource))
         kept = state.queue.is_kept_from(resource, request, outlook)
         if free >= amount and not kept:
             continue
@@ -380,7 +380,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
         if kept and reserved is not None:
             start = state.queue.promised.get(reserved)
             until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
-            kept_for = f"What gets free of {_resource(resource)} is kept for {reserved[0]}"
+            kept_for = f"What gets free of {_resource(kept_as(resource))} is kept for {reserved[0]}"
             lines.append(f"{kept_for}, which waited too long; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
         if claimed and claimed[0] != (run.run, task):
@@ -446,6 +446,8 @@ def _shortage(state: State, resource: str, amount: int, free: int, holders: Mapp
         slots = state.plan.pools[name].slots if name in state.plan.pools else 0
         there = f"pool {name} has {max(free, 0)} of {slots} slots free and it needs {amount}"
         return f"{there}; held by {held or 'nobody'}"
+    if kind == "later":
+        return f"a later task of it needs {_count(amount, 'slot')} of pool {name}"
     if kind == "rate":
         rate, what = state.rate_of(resource), name.replace(":", " ")
         assert rate is not None, "what is not limited is not waited for"

@@ -10,8 +10,9 @@ head lacks anything else (an asset, a good version of one) watches that. So an e
 frees: 100,000 waiting requests of 200 profiles are 200 heads, of which a freed slot meets only
 those that watch its pool.
 
-Resources are strings: `pool:NAME`, `asset:NAME` (a reader holds 1, a writer all), and
-`fresh:NAME`, which is there while the asset is not suspect and is never used up.
+Resources are strings: `pool:NAME`, `asset:NAME` (a reader holds 1, a writer all), `fresh:NAME`,
+which is there while the asset is not suspect and is never used up, and `later:NAME`: slots of a
+pool for later tasks of a run, which it lacks only while the pool is kept for another.
 """
 
 from __future__ import annotations
@@ -680,7 +681,9 @@ class Queue:
 
     def holder_before(self, resource: str, request: Request) -> Request | None:
         """The request before this one for which a resource is kept, if there is one."""
-        holder = None if request.admitted else self._requests.get(self.reserved.get(resource, ("", "")))
+        if request.admitted:
+            return None
+        holder = self._requests.get(self.reserved.get(kept_as(resource), ("", "")))
         return holder if holder is not None and holder.key < request.key else None
 
     def is_kept_from(self, resource: str, request: Request, ground: Ground) -> bool:
@@ -689,7 +692,7 @@ class Queue:
         if holder is None:
             return False
         room = self._room(holder, ground)
-        if dict(request.needs)[resource] <= room.spare.get(resource, 0):
+        if dict(request.needs)[resource] <= room.spare.get(kept_as(resource), 0):
             return False
         return room.seconds is None or not self.takes(request) <= room.seconds
 
@@ -738,6 +741,12 @@ class Queue:
         groups += [group for group in self._groups.values() if group.watching == resource]
         heads = [head for group in groups if (head := group.head()) is not None]
         return sorted(heads, key=lambda request: request.key)
+
+
+def kept_as(resource: str) -> str:
+    """The resource that is kept where one is lacking: a pool for what later tasks need of it."""
+    kind, _, name = resource.partition(":")
+    return f"pool:{name}" if kind == "later" else resource
 
 
 def _waits(order: Any, request: Request) -> bool:

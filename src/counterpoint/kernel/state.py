@@ -666,10 +666,24 @@ class State:
                         needs[f"pool:{pool}"] = max(slots, needs.get(f"pool:{pool}", 0))
             else:
                 needs |= {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
+                needs |= self._later(run, needs)
             return tuple(sorted((needs | self.rates_of(run, task)).items())), False
         if pipeline.hold == "attempt":
             needs = {f"pool:{pool}": slots for pool, slots in self.slots_of(run, task).items()}
         return tuple(sorted((needs | self.rates_of(run, task)).items())), True
+
+    def _later(self, run: Run, first: Mapping[str, int]) -> dict[str, int]:
+        """What tasks after the first will ask of the pools beyond that.
+
+        Nothing of it is taken yet. But who is admitted is never held back again, so a reservation keeps it now.
+        """
+        later: dict[str, int] = {}
+        tasks = run.tasks if len(run.tasks) > 1 else {}
+        for name in [name for name, each in tasks.items() if each.phase not in ENDED_TASK]:
+            for pool, slots in self.slots_of(run, name).items():
+                if slots > first.get(f"pool:{pool}", 0):
+                    later[f"later:{pool}"] = max(slots, later.get(f"later:{pool}", 0))
+        return later
 
     def rates_of(self, run: Run, task: str) -> dict[str, int]:
         """The rates of pools that a start of the task counts for."""

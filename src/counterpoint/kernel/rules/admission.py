@@ -24,7 +24,7 @@ from counterpoint.kernel.urgency import task_due
 from counterpoint.model.trace import derive_trace
 
 #: Resources of which nothing is kept for anybody, and for which nothing else is kept.
-NOT_KEPT = ("fresh:", "rate:", "slot:")
+NOT_KEPT = ("fresh:", "rate:", "slot:", "later:")
 
 
 def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:

@@ -134,7 +134,7 @@ def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
         reason=Reason("others-stop", {"attempts": [victim.attempt.attempt for victim in chosen]}),
         run=request.run,
         task=request.task,
-        resources={name: amount for name, amount in request.needs if not name.startswith("fresh:")},
+        resources={name: amount for name, amount in request.needs if not name.startswith(("fresh:", "later:"))},
         until=state.at + grace + PATIENCE,
     )
     for victim in chosen:
