@@ -18,7 +18,7 @@ from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.shares import entitlement_of, share_of
-from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Backlog, Run, State
+from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Attempt, Backlog, Run, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration, format_size
 from counterpoint.model.trigger import Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source
@@ -337,6 +337,10 @@ def why_run(state: State, run: Run, at: datetime) -> Why:
                 host = state.hosts.get(attempt.host, "gone")
                 doubt = "" if host == "ready" else f"; its host {attempt.host} is {host}, so its end is not known"
                 lines.append(f"{attempt.attempt} has been running for {since}{doubt}.")
+                killed = _killed_at(state, attempt)
+                if killed is not None:
+                    moments.append(killed)
+                    lines.append(f"It was asked to stop, to make room; its grace ends at {say_clock(killed)}.")
         elif task.phase == "resting" and task.not_before:
             moments.append(task.not_before)
             lines.append(f"Task {name} rests after a failure ({task.failure}) until {say_clock(task.not_before)}.")
@@ -388,6 +392,12 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     if (run.run, task) in state.queue.claims:
         lines.append("Others make room for it.")
     moments = []
+    for holder in [name for name, _ in request.needs if (run.run, task) in state.queue.claims]:
+        for name in state.preemptible.get(holder, ()):
+            killed = _killed_at(state, state.attempts[name])
+            if killed is not None:
+                moments.append(killed)
+                lines.append(f"{name} was asked to stop; its grace ends at {say_clock(killed)}.")
     if blockers:
         expected = expected_start(state, request)
         if expected is not None and expected > state.at:
@@ -410,6 +420,15 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     return Why("waiting", lines, blockers, frees, min(moments, default=None))
 
 
+def _killed_at(state: State, attempt: Attempt) -> datetime | None:
+    """When the grace of an attempt ends that was asked to make room; None where it was not, or that has passed."""
+    run = state.runs[attempt.run]
+    if attempt.stopping != "preempt" or run.evicted is None:
+        return None
+    killed = run.evicted + state.task_of(run, attempt.task).grace
+    return killed if killed > state.at else None
+
+
 def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Blocker | None]:
     """What else than a lack keeps a request waiting: the order, its team's share, a target."""
     lines, outlook, pools = [], Outlook(state), request.place[0][0]
@@ -417,7 +436,8 @@ def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Bl
     if would_borrow:
         team = request.place[0][3]
         shares = f"{share_of(state, team):.0%} of a pool, and {entitlement_of(state, team):.0%} is its share"
-        lines.append(f"Team {team} has {shares}: teams below theirs go first.")
+        whose = f"Team {team} has" if team else "Runs without a team or owner have"
+        lines.append(f"{whose} {shares}: teams below theirs go first.")
     if rank == RANKS["backfill"]:
         lines.append("It is a backfill: live work goes first.")
     first = state.queue.passed_by(request, outlook)

@@ -24,7 +24,7 @@ class Outlook:
         self.free, self.capacity = state.free, state.capacity
 
     def stand(self, sign: Sign) -> Stand:
-        """Rank, and whether its team would borrow."""
+        """Rank, and how much of its share its team has where it would borrow."""
         return stand(self._state, sign)
 
     def margin(self, resource: str) -> int:

@@ -33,11 +33,11 @@ Key: TypeAlias = tuple[int, datetime, datetime, int, int]
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], bool]
 #: What all of a group have in common: its profile's sign, other needs, and whose duration they are to have.
 Place: TypeAlias = tuple["Sign", tuple[tuple[str, int], ...], tuple[str, str]]
-#: What all of a profile have in common: slots of pools, admitted already, rank, team, backfill, and the rank of their
-#: class, which age does not change.
+#: What all of a profile have in common: slots of pools, admitted already, rank, team, backfill, and the rank of
+#: their class, which age does not change.
 Sign: TypeAlias = tuple[tuple[tuple[str, int], ...], bool, int, str, bool, int]
-#: How a profile stands now: rank, whether its team would borrow.
-Stand: TypeAlias = tuple[int, bool]
+#: How a profile stands now: rank, and how much of its share its team has where it would borrow, else 0.
+Stand: TypeAlias = tuple[int, float]
 
 #: A heap is tidied when it has so many entries, and twice as many as counted the last time.
 MOST_STALE = 64
@@ -280,8 +280,8 @@ class Queue:
         self.claims: dict[tuple[str, str], Claim] = {}
         self._claimed: dict[str, int] = {}
         self._rooms: dict[tuple[str, str], Room] = {}
-        #: Requests in line for a reservation.
-        self._late: Lazy[tuple[str, str]] = Lazy(self._is_late)
+        #: Team -> its requests in line for a reservation.
+        self._late: dict[str, Lazy[tuple[str, str]]] = {}
         #: Resource -> requests taken out of that line until some of it becomes free.
         self._aside: dict[str, list[tuple[Key, tuple[str, str]]]] = {}
         self._is_aside: dict[tuple[str, str], Key] = {}
@@ -414,7 +414,7 @@ class Queue:
         self._rooms.clear()
         for key, name in self._aside.pop(resource, ()):
             if self._is_aside.pop(name, None) is not None:
-                self._late.push(key, name)
+                self._stand_in_line(key, name)
 
     # Choosing.
 
@@ -533,7 +533,8 @@ class Queue:
             room = self._room(holder, ground)
             if amount <= room.spare.get(pool, 0):
                 continue
-            before = holder.key if before is None else min(before, holder.key)
+            turn = _turn_of(holder, profile.sign[3])
+            before = turn if before is None else min(before, turn)
             seconds = min(seconds, -1.0 if room.seconds is None else room.seconds)
         return before, seconds
 
@@ -596,7 +597,12 @@ class Queue:
     def may_reserve(self, key: Key, run: str, task: str) -> None:
         """Let a waiting request stand in line for a reservation."""
         self._is_aside.pop((run, task), None)
-        self._late.push(key, (run, task))
+        self._stand_in_line(key, (run, task))
+
+    def _stand_in_line(self, key: Key, name: tuple[str, str]) -> None:
+        request = self._requests.get(name)
+        if request is not None:
+            self._late.setdefault(request.place[0][3], Lazy(self._is_late)).push(key, name)
 
     def _is_late(self, key: Key, name: tuple[str, str]) -> bool:
         request = self._requests.get(name)
@@ -607,18 +613,28 @@ class Queue:
             and not self.has_reserved(request)
         )
 
-    def next_late(self) -> Request | None:
-        """The first request in line for a reservation; the caller must reserve for it or set it aside to go on."""
-        top = self._late.top()
-        return self._requests[top[1]] if top else None
+    def next_late(self, is_out: Callable[[Request], bool] | None = None) -> Request | None:
+        """The first request in line for a reservation; the caller must reserve for it or set it aside to go on.
 
-    def set_aside(self, until: str | None) -> None:
-        """Take the first request out of the line for reservations, until some of a resource is free."""
-        top = self._late.top()
-        assert top is not None, "only who stands in line is set aside"
-        self._is_aside[top[1]] = top[0]
+        Args:
+            is_out: whether a team gets none now; asked with the first of each.
+        """
+        first: Key | None = None
+        found: Request | None = None
+        for line in self._late.values():
+            top = line.top()
+            if top is None or (first is not None and first < top[0]):
+                continue
+            request = self._requests[top[1]]
+            if is_out is None or not is_out(request):
+                first, found = top[0], request
+        return found
+
+    def set_aside(self, request: Request, until: str | None) -> None:
+        """Take a request out of the line for reservations, until some of a resource is free."""
+        self._is_aside[request.name] = request.key
         if until is not None:
-            self._aside.setdefault(until, []).append(top)
+            self._aside.setdefault(until, []).append((request.key, request.name))
 
     def reserve(self, run: str, task: str, resources: tuple[str, ...], start: datetime | None) -> None:
         """Keep what gets free of these resources for one request, which is expected to start then."""
@@ -680,11 +696,11 @@ class Queue:
         return request.name in self.reserved.values()
 
     def holder_before(self, resource: str, request: Request) -> Request | None:
-        """The request before this one for which a resource is kept, if there is one."""
+        """The request before this one for which a resource is kept, if there is one; another team's always is."""
         if request.admitted:
             return None
         holder = self._requests.get(self.reserved.get(kept_as(resource), ("", "")))
-        return holder if holder is not None and holder.key < request.key else None
+        return holder if holder is not None and _turn_of(holder, request.place[0][3]) < request.key else None
 
     def is_kept_from(self, resource: str, request: Request, ground: Ground) -> bool:
         """Whether a resource is kept for another request, and this one would be in its way."""
@@ -721,10 +737,28 @@ class Queue:
                     found = head
         return found
 
-    def heads_needing(self, pool: str) -> list[Request]:
-        """The first request of each group that needs some of a pool."""
+    def is_contested(self, request: Request, is_entitled: Callable[[str], bool]) -> bool:
+        """Whether another team, that is entitled to it, has somebody of at most its class for a pool it needs.
+
+        Left out are those who lack something else than slots.
+        """
+        pools, _, _, team, _, rank = request.place[0]
+        return any(
+            other.sign[3] != team
+            and other.sign[5] <= rank
+            and is_entitled(other.sign[3])
+            and other.ready.top() is not None
+            for pool, _ in pools
+            for _, other in self._wanting.get(pool, {}).values()
+        )
+
+    def heads_needing(self, pool: str, below: int) -> list[Request]:
+        """The first request of each group that needs some of a pool and was declared to be of a lower rank."""
         groups = [
-            group for _, profile in self._wanting.get(pool, {}).values() for group in profile.groups.values()
+            group
+            for _, profile in self._wanting.get(pool, {}).values()
+            if profile.sign[5] < below
+            for group in profile.groups.values()
         ]
         heads = (group.head() for group in groups)
         return [head for head in heads if head is not None]
@@ -747,6 +781,14 @@ def kept_as(resource: str) -> str:
     """The resource that is kept where one is lacking: a pool for what later tasks need of it."""
     kind, _, name = resource.partition(":")
     return f"pool:{name}" if kind == "later" else resource
+
+
+def _turn_of(holder: Request, team: str) -> Key:
+    """Requests of a team after that key come after one for which something is kept.
+
+    Those of other teams do in any case: they may have waited longer because their team floods the queue.
+    """
+    return holder.key if holder.place[0][3] == team else (-1, *holder.key[1:])
 
 
 def _waits(order: Any, request: Request) -> bool:

@@ -2,12 +2,13 @@
 
 A team's *dominant share* is the largest share it has of any pool. It is entitled to its weight over
 the weights of all declared teams; a team that is not declared weighs 1. A team at or above that
-*borrows* whatever else it gets. Where no teams are declared, nobody borrows and nothing is counted.
+*borrows* whatever else it gets; of those that borrow the one goes first that has least for its
+weight. Where no teams are declared, nobody borrows and nothing is counted.
 """
 
 from __future__ import annotations
 
-from counterpoint.kernel.queue import Sign, Stand
+from counterpoint.kernel.queue import Request, Sign, Stand
 from counterpoint.kernel.state import RANKS, Attempt, State
 
 #: Backfills that have waited out their class go first on so much of a pool, and on one request at least.
@@ -43,11 +44,25 @@ def is_borrowing(state: State, attempt: Attempt) -> bool:
 
 
 def stand(state: State, sign: Sign) -> Stand:
-    """How requests of a profile stand now: rank, and whether they would borrow."""
-    pools, _, rank, team, is_backfill, _ = sign
+    """How requests of a profile stand now: rank, and how much of its share a team has that would borrow."""
+    pools, _, rank, team, is_backfill, declared = sign
     if is_backfill and rank == RANKS["top"] and any(has_enough(state, pool, slots) for pool, slots in pools):
         rank = RANKS["backfill"]
-    return rank, would_borrow(state, team)
+    if not state.plan.teams:
+        return rank, 0.0
+    share, own = share_of(state, team), entitlement_of(state, team)
+    if share < own:
+        return rank, 0.0
+    # Age gives a team no more than its share: after those below theirs, before others that borrow (1 or more).
+    return (declared, share / (share + own)) if rank == RANKS["top"] else (rank, share / own)
+
+
+def is_kept_short(state: State, request: Request) -> bool:
+    """Whether nothing may be kept for a request, because its team has its share and one that has no more waits."""
+    team = request.place[0][3]
+    return would_borrow(state, team) and state.queue.is_contested(
+        request, lambda other: share_of(state, other) <= entitlement_of(state, other)
+    )
 
 
 def has_enough(state: State, pool: str, slots: int) -> bool:

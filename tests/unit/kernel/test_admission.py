@@ -167,6 +167,51 @@ def test_a_share_is_the_largest_of_any_pool_and_an_entitlement_the_weight_over_a
     assert share_of(kernel.state, "red") == 0.25
 
 
+def crowded(slots: int, *, large: bool = False) -> tuple[dict[str, int], list[timedelta]]:
+    """What two teams of weights 2 and 1 use of a pool in hours in which both have more work than it can do.
+
+    Also how long requests for all of the pool waited, of the team with less.
+    """
+    kernel = kernel_of(
+        plan(
+            pipeline("red", team="red", pools={"db": 1}, concurrency=10_000),
+            pipeline("blue", team="blue", pools={"db": 1}, concurrency=10_000),
+            pipeline("large", team="blue", pools={"db": slots}, concurrency=10_000),
+            pools={"db": slots},
+            waits={"urgent": 5 * MINUTE, "normal": 20 * MINUTE, "bulk": 60 * MINUTE},
+            teams={"red": Team(2.0), "blue": Team(1.0)},
+        )
+    )
+    used, waited = {"red": 0, "blue": 0, "large": 0}, []
+    for minute in range(400):
+        # Where there are large ones, blue asks for no more than its share beside them.
+        asked = ["red"] * slots + ["blue"] * (slots // 3 if large else slots)
+        for name in asked + (["large"] if large and minute % 100 == 30 else []):
+            kernel.run(name)
+        kernel.now += MINUTE
+        for attempt in list(kernel.state.attempts):
+            used[kernel.state.runs[kernel.state.attempts[attempt].run].pipeline] += 1
+            for decision in kernel.end(attempt):
+                if isinstance(decision, d.AdmitRun) and decision.run.startswith("large"):
+                    waited.append(kernel.now - kernel.state.runs[decision.run].created)
+    return used, waited
+
+
+@pytest.mark.parametrize("slots", [3, 6])
+def test_teams_that_always_have_work_use_a_pool_by_their_weights_however_long_their_runs_have_waited(
+    slots: int,
+) -> None:
+    used, _ = crowded(slots)
+
+    assert used["red"] / used["blue"] == pytest.approx(2.0, rel=0.03)
+
+
+def test_a_request_larger_than_its_teams_share_is_not_starved_by_a_flood() -> None:
+    _, waited = crowded(6, large=True)
+
+    assert len(waited) == 4 and max(waited) <= 25 * MINUTE
+
+
 def test_why_names_the_share_of_a_team_that_borrows() -> None:
     kernel = teams()
     for _ in range(5):

@@ -84,6 +84,40 @@ def test_work_that_ends_well_in_its_grace_is_done() -> None:
     assert started(decided) == ["infer#1/run/1"]
 
 
+def test_why_says_of_taker_and_victim_until_when_the_grace_lasts() -> None:
+    kernel = kernel_of(training(), inference())
+    kernel.run("train")
+    kernel.wait(HOUR)
+    kernel.run("infer")
+    grace = kernel.state.task_of(kernel.state.runs["train#1"], "run").grace
+
+    taker, victim = (why_run(kernel.state, kernel.state.runs[name], kernel.now) for name in ("infer#1", "train#1"))
+
+    assert taker.when == victim.when == kernel.now + grace
+    assert any(line.startswith("train#1/run/1 was asked to stop; its grace ends at") for line in taker.lines)
+    assert any(line.startswith("It was asked to stop, to make room") for line in victim.lines)
+
+
+def test_an_urgent_run_behind_an_aged_one_of_a_lower_class_is_a_taker() -> None:
+    kernel = kernel_of(
+        training(preempt=Preempt(minimum=30 * MINUTE)),
+        inference("low", priority_class="bulk"),
+        inference(),
+        waits={"urgent": MINUTE, "normal": MINUTE, "bulk": 5 * MINUTE},
+    )
+    # Each tells its own duration, so that durations do not keep them apart in the queue.
+    kernel.run("train", takes_s=36000.0)
+    kernel.run("low", takes_s=60.0)
+    kernel.wait(10 * MINUTE)
+    kernel.run("infer", takes_s=60.0)
+
+    kernel.wait(5 * MINUTE)
+    assert [kernel.state.runs[name].rank for name in ("low#1", "infer#1")] == [0, 0]
+
+    heads = kernel.state.queue.heads_needing("pool:gpu", below=3)
+    assert [head.run for head in heads] == ["infer#1"]
+
+
 def test_nothing_stops_before_its_least_time_of_running_and_then_it_does() -> None:
     kernel = kernel_of(training(preempt=Preempt(minimum=10 * MINUTE)), inference())
     kernel.run("train")
@@ -353,7 +387,7 @@ def test_thousands_of_waiting_runs_are_not_walked() -> None:
         kernel.emit("x")
 
     assert len(kernel.state.queue) == 300
-    assert len(kernel.state.queue.heads_needing("pool:gpu")) == 1
+    assert len(kernel.state.queue.heads_needing("pool:gpu", below=4)) == 1
 
 
 def victim(name: str, lost: float, budget: int = 1, **slots: int) -> Victim:

@@ -44,7 +44,7 @@ class Slots:
         return self.most[resource]
 
     def stand(self, sign: Sign) -> Stand:
-        return sign[2], sign[3] in self.borrowing
+        return sign[2], 1.0 if sign[3] in self.borrowing else 0.0
 
     def margin(self, resource: str) -> int:
         return self.margins.get(resource, 0)
@@ -187,7 +187,7 @@ def test_the_line_for_reservations_goes_by_key_and_forgets_who_is_gone(queue: Qu
     first = queue.next_late()
     assert first is not None and first.run == "r2"
 
-    queue.set_aside("fresh:raw")
+    queue.set_aside(first, "fresh:raw")
     second = queue.next_late()
     queue.freed("fresh:raw")
     again = queue.next_late()

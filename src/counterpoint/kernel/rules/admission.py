@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
@@ -18,7 +19,7 @@ from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
-from counterpoint.kernel.shares import has_enough
+from counterpoint.kernel.shares import has_enough, is_kept_short
 from counterpoint.kernel.state import RANKS, Run, State, first_task
 from counterpoint.kernel.urgency import task_due
 from counterpoint.model.trace import derive_trace
@@ -39,6 +40,9 @@ def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     for claimant in state.queue.claimants():
         if fits_claim(state, claimant):
             yield from _grant(state, claimant, host)
+    if state.plan.teams:
+        # A team that is below its share for this moment only: what it waited for longest has its turn.
+        yield from _reserve(state, late_only=True)
     outlook = Outlook(state)
     state.queue.begin()
     while True:
@@ -161,22 +165,25 @@ def _pin(state: State, run: Run, asset: str) -> Pin:
     )
 
 
-def _reserve(state: State) -> Iterator[AnyDecision]:
+def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
     """Keep what gets free for the requests that have waited too long: one at a time for each resource."""
-    while (request := state.queue.next_late()) is not None:
+    is_out = partial(is_kept_short, state) if state.plan.teams else None
+    while (request := state.queue.next_late(is_out)) is not None:
+        if late_only and lacks(state, request) is None:
+            return
         is_backfill = request.place[0][4]
         suspect = next((r for r, n in request.needs if r.startswith(NOT_KEPT) and state.free(r) < n), None)
         if suspect is not None or any(amount > state.capacity(resource) for resource, amount in request.needs):
             # It cannot start whatever gets free, so it must not keep anything from those that can:
             # a reader of a suspect asset would lock out the writer it waits for, and what waits for a
             # rate would keep slots idle.
-            state.queue.set_aside(suspect)
+            state.queue.set_aside(request, suspect)
             continue
         pools = request.place[0][0] if is_backfill else ()
         full = next((pool for pool, slots in pools if has_enough(state, pool, slots)), None)
         if full is not None:
             # Old backfills have their part of this pool; the next of them has its turn when one of those ends.
-            state.queue.set_aside(full)
+            state.queue.set_aside(request, full)
             continue
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith(NOT_KEPT))
         if any(resource in state.queue.reserved for resource in resources):

@@ -31,7 +31,7 @@ victim's grace. So nobody else takes what the victims leave, and nothing stops f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import combinations
 from math import comb, inf
@@ -88,13 +88,23 @@ def make_room(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
 
 
 def _takers(state: State) -> list[Request]:
-    """The heads that need a pool of which a preemptible attempt holds some, in queue order."""
+    """The heads that need a pool of which an attempt of a lower class may be stopped, in queue order."""
     heads = {
         (request.run, request.task): request
-        for resource in state.preemptible
-        for request in state.queue.heads_needing(resource)
+        for resource, names in state.preemptible.items()
+        for request in state.queue.heads_needing(resource, _highest(state, names))
     }
     return sorted((head for name, head in heads.items() if name not in state.queue.claims), key=lambda r: r.key)
+
+
+def _highest(state: State, names: Iterable[str]) -> int:
+    """What takers must be below: the rank of the lowest class of these attempts, or one more if some reclaim."""
+    lowest = 0
+    for name in names:
+        lowest = max(lowest, rank_of(state, state.runs[state.attempts[name].run]))
+        if lowest == RANKS["bulk"]:
+            break
+    return lowest + 1 if state.plan.teams else lowest
 
 
 def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
