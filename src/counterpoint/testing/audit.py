@@ -23,6 +23,7 @@ from counterpoint.kernel.step import step
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Preempt, Rate
 from counterpoint.ports.store import History, Store
+from counterpoint.testing import reckoning
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,6 +49,10 @@ async def audit(store: Kept, *, started: Iterable[str] = (), settled: bool = Tru
     items_are_delivered_once_and_end_once(facts, settled=settled)
     if settled:
         newest_versions_pin_newest_inputs(facts)
+    accounts = reckoning.obligations_end_once(facts)
+    reckoning.counts_agree(accounts, fold(None, facts))
+    if settled and accounts.followed == len(facts):
+        reckoning.everything_has_arrived(facts, accounts)
     decisions_are_the_same_again(facts)
     await snapshots_agree(store, facts)
     await views_agree(store, facts)

@@ -33,7 +33,11 @@ Result = TypeVar("Result")
 ORDERS = """\
 score: chaos
 pools: {slot: 4, gpu: 1}
-assets: {raw: {}, mart: {}, score: {}, report: {}}
+assets:
+  raw: {}
+  mart: {freshness: {within: 2s, target: 99%, over: 1h}}
+  score: {}
+  report: {freshness: {within: 4s, target: 90%, over: 1h}}
 events: {order: {}}
 pipelines:
   ingest:

@@ -151,10 +151,11 @@ class Accounts:
 
     Attributes:
         kept, missed: promise -> number of a bucket of its window -> how many.
+        followed: how many facts of the journal were taken.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.lineage = plan, plan.lineage
+        self.plan, self.lineage, self.followed = plan, plan.lineage, 0
         self.newest: Counter[str] = Counter()
         self.claims: Claims = {}
         self.open: dict[Promised, list[_Open]] = defaultdict(list)
@@ -225,9 +226,11 @@ def obligations_end_once(facts: Sequence[Fact]) -> Accounts:
     for seq, plan, step in _followed(facts):
         accounts = accounts or Accounts(plan)
         at = max(fact.at for fact in step)
+        accounts.followed = seq + len(step) - 1
         for number, fact in enumerate(step):
             accounts.take(seq + number, fact)
-            accounts.settle(at)
+            if isinstance(fact, d.PublishAsset | d.ConfirmAsset | d.RaiseMark | d.Oblige):
+                accounts.settle(at)
         for promise, waiting in accounts.open.items():
             late = [each.due for each in waiting if each.due + GRACE <= at]
             assert not late or not isinstance(step[0], e.Woke), (
@@ -237,7 +240,9 @@ def obligations_end_once(facts: Sequence[Fact]) -> Accounts:
 
 
 def counts_agree(accounts: Accounts, state: State) -> None:
-    """State has counted what the facts say, as far as its windows reach."""
+    """State has counted what the facts say, if they were followed to the end."""
+    if accounts.followed < state.facts:
+        return
     for promise, known in state.promises.items():
         kept, missed = accounts.kept[promise], accounts.missed[promise]
         for number, (is_kept, is_missed, _) in known.counts.items():
