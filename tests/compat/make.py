@@ -29,9 +29,10 @@ from counterpoint.ports.store import Snapshot
 SCORE = """
 score: sample
 timezone: Europe/Berlin
-pools: {db: 2, gpu: 1, tpu: {slots: 1, rate: 5/1h}}
+pools: {db: 2, gpu: 1, tpu: {slots: 1, rate: 5/1h}, lab: 1}
 assets:
-  {orders: {description: of the shop}, rates: {}, marts: {}, side: {}, seen: {}, shown: {freshness: {within: 20m}}}
+  {orders: {description: of the shop}, rates: {}, marts: {}, side: {}, seen: {}, shown: {freshness: {within: 20m}},
+   ledger: {}, books: {freshness: {within: 20m}}}
 events: {order.placed: {}, file.landed: {}, gust.blew: {}}
 pipelines:
   nightly: {trigger: {cron: "0 * * * *", catchup: latest}, run: nightly}
@@ -71,6 +72,8 @@ pipelines:
   rush: {class: urgent, pools: {tpu: 1}, run: rush}
   watch: {trigger: auto, writes: [seen], run: watch}
   show: {trigger: auto, reads: [seen], writes: [shown], run: show}
+  keep: {trigger: auto, reads: [ledger], writes: [books], pools: {lab: 1}, takes: 2m..5m, run: keep}
+  study: {pools: {lab: 1}, run: study}
   follow: {trigger: {pipeline: build, checkpoint: halfway}, run: follow}
 """
 
@@ -166,7 +169,11 @@ def tell_second_half(story: Story) -> None:
         e.InputRefused, what="event order.placed e9 of /shop", code="schema", detail="sku is missing", by="shop"
     )
 
-    story.tell(e.Woke, after=timedelta(minutes=30))
+    # A run that is out of reach before it begins.
+    story.tell(e.RunRequested, pipeline="study", by="anna")
+    story.tell(e.AssetReported, report=e.Report(asset="ledger"), by="anna")
+    story.tell(e.Woke, after=timedelta(minutes=16))
+    story.tell(e.Woke, after=timedelta(minutes=14))
     story.end("nightly#1/run/1")
     story.end("watch#2/run/1", reports=(e.Report(asset="seen", unchanged=True),))
     story.wall += timedelta(hours=3)

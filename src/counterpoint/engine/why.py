@@ -193,7 +193,7 @@ def _why_now(state: State, run: Run) -> list[str]:
     declared = state.plan.pipelines.get(run.pipeline)
     if run.phase != "waiting" or declared is None:
         return lines
-    if run.latest is not None and run.latest <= run.due:
+    if run.latest is not None and run.latest <= run.raised_at:
         below = dict.fromkeys(asset for asset, _ in state.plan.lineage.below.get(run.pipeline, ()))
         promised = f" to keep what is promised of {' and '.join([*below][:3])}" if below else ""
         lines.append(f"It should start by {say_clock(run.latest)}{promised}; that is its place in the queue.")

@@ -111,8 +111,9 @@ class CreateRun(Decision, frozen=True, tag="CreateRun"):
     Attributes:
         items: numbers of the items set aside for it (`overlap: queue`); else it takes what is
             pending when it is admitted.
-        rank, due: its place in the queue: class, then time; set once. `due` is the earlier of arrival + the
-            class's wait (`top_at`, when it moves to the top) and the latest start that promises allow (`latest`).
+        rank, due: its place in the queue: class, then time. `due` is the earlier of arrival + the class's wait
+            (`top_at`, when it moves to the top) and of when its first task should have ended, so that what
+            follows keeps promises if it takes as usual. `PlaceRun` may change it. `latest` is its latest start.
         takes_s: how long it is expected to take, where that is known better than by the pipeline.
         slot: the value that `concurrency_by` counts.
         wanted_by: when what it makes is owed: the earliest obligation it serves, or what whoever asked said.
@@ -361,6 +362,19 @@ class RaiseRun(Decision, frozen=True, tag="RaiseRun"):
     run: str
 
 
+class PlaceRun(Decision, frozen=True, tag="PlaceRun"):
+    """Give a waiting run another place in its class: another obligation counts than when it was made.
+
+    Attributes:
+        due, latest, wanted_by: as `CreateRun` has them.
+    """
+
+    run: str
+    due: datetime
+    latest: datetime | None
+    wanted_by: datetime | None
+
+
 class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
     """Keep what gets free of these resources for a run, or a task of one, that was passed over too long.
 
@@ -431,6 +445,7 @@ AnyDecision: TypeAlias = (
     | RestSubscription
     | EndItems
     | RaiseRun
+    | PlaceRun
     | ReserveFor
     | KeepRoom
     | TripStorm

@@ -61,7 +61,7 @@ def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision])
     _expect_moments(state)
     for fact in facts:
         evolve(state, fact)
-    state.agenda, state.looks, state.samples, state.rests = [], {}, {}, []
+    state.agenda, state.looks, state.samples, state.lapses, state.rests = [], {}, {}, {}, []
     state.touched, state.written = Touched(), Written()
     state.room_at = None
     _expect_moments(state)
@@ -149,6 +149,7 @@ _FOLD: dict[type, _Fold] = {
     d.RestSubscription: items.rest_subscription,
     d.EndItems: items.end_items,
     d.RaiseRun: runs.raise_run,
+    d.PlaceRun: runs.place_run,
     d.ReserveFor: runs.reserve_for,
     d.KeepRoom: runs.keep_room,
     d.TripStorm: limits.trip_storm,

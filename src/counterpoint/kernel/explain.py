@@ -131,6 +131,10 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "nothing-owed": lambda f: f"no promise asks for it; such items wait for {_length(f, 'wait_s')}",
     "others-stop": lambda f: f"{', '.join(f['attempts'])} {'stops' if len(f['attempts']) == 1 else 'stop'} for it",
     "out-of-window": lambda f: "its period ended before the window that counts",
+    "out-of-reach": lambda f: (
+        "what it was made for cannot be kept any more; next it serves "
+        + (f"what is due by {f['due']}" if f["due"] else "nothing that can")
+    ),
     "overlap-cancel": lambda f: "a newer run takes its place",
     "overlap-skip": lambda f: f"{f['running']} is going on and overlap is 'skip'",
     "overtaken": lambda f: (
@@ -147,6 +151,7 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "same-request": lambda f: f"the same request made {f['run']} already",
     "sample-due": lambda f: "a promise asks for a newer sample",
     "source-removed": lambda f: "the plan in force does not subscribe to it any more",
+    "sooner-due": lambda f: f"something that it serves is due sooner, by {f['due']}",
     "split-up": lambda f: (
         f"{_count(f['pending'], 'item')} of {_count(f['values'], 'key')} pending and {_LAGS[f['why']]}: "
         f"{_count(f['runs'], 'run')} more at once, the pools have room for {f['room']}"
@@ -274,6 +279,8 @@ def sentence(fact: e.AnyEvent | d.AnyDecision) -> str:
             return f"{fact.pipeline}: {say(fact.reason)}"
         case d.RaiseRun():
             return f"{fact.run} moves to the top: {say(fact.reason)}"
+        case d.PlaceRun():
+            return f"{fact.run} has another place in the queue: {say(fact.reason)}"
         case d.ReserveFor():
             kept = ", ".join(_resource(resource) for resource in fact.resources)
             return f"{kept} is kept for {fact.run}: {say(fact.reason)}"
@@ -407,7 +414,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
     lines += held
     if slack is not None:
         blockers.append(slack)
-        moments.append(run.due)
+        moments.append(run.slack_until)
     if not lines:
         lines = [f"{what} is about to be looked at."]
     frees = " and ".join(dict.fromkeys(f"{blocker.what} {blocker.name} gets free" for blocker in blockers))
@@ -453,7 +460,7 @@ def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Bl
         margin, free = outlook.margin(pool), state.free(pool)
         if slots <= free < slots + margin and outlook.is_slack(request):
             name = pool.removeprefix("pool:")
-            until = say_clock(request.key[1])
+            until = say_clock(state.runs[request.run].slack_until)
             lines.append(f"{what} would bring pool {name} above its target; it has slack until {until}.")
             return lines, Blocker("target", name, f"{margin} slots stay free for what has no slack")
     return lines, None

@@ -37,7 +37,7 @@ class Outlook:
 
     def is_slack(self, request: Request) -> bool:
         """Whether its latest start, or the end of its class's wait, is still to come."""
-        return request.key[1] > self._state.at
+        return self._state.runs[request.run].slack_until > self._state.at
 
     def room(self, request: Request) -> Room:
         """What the reservation for a request leaves to others.

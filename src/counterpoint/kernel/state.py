@@ -20,7 +20,7 @@ from counterpoint.kernel.events import Band, Change, Report
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
-from counterpoint.kernel.tails import Tail
+from counterpoint.kernel.tails import Lengths, Tail, Way, Work
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind, Rate
@@ -156,6 +156,11 @@ class Run(Struct, gc=False):
     def raised_at(self) -> datetime:
         """When it moves to the top, if it waits yet; runs of older snapshots have it as `due`."""
         return self.top_at or self.due
+
+    @property
+    def slack_until(self) -> datetime:
+        """When it should start at the latest: for a promise, or because it has waited as long as its class may."""
+        return self.raised_at if self.latest is None else min(self.latest, self.raised_at)
 
 
 class Attempt(Struct, gc=False):
@@ -442,13 +447,18 @@ class Reckoned:
         self.by_hour: bool | None = None
         #: (promised asset, hour of the week or "") -> pipeline -> from its start until the asset has it.
         self.tails: dict[tuple[str, str], dict[str, Tail | None]] = {}
-        #: The same -> (pipeline, promise, chance) -> seconds that suffice with that chance from its start, and
-        #: from when it begins to wait.
-        self.lengths: dict[tuple[str, str], dict[tuple[str, str, float], tuple[float, float]]] = {}
+        #: The same -> (pipeline, promise, chance) -> how long it takes from there with that chance.
+        self.lengths: dict[tuple[str, str], dict[tuple[str, str, float], Lengths]] = {}
         #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
         self.paths: dict[tuple[str, str], dict[str, float]] = {}
         #: Pipeline -> the longest that its clock leaves between two ticks.
         self.gaps: dict[str, float] = {}
+        #: (pipeline, promised asset below it) -> the pipelines between and their pools.
+        self.ways: dict[tuple[str, str], Way] = {}
+        #: Pool -> the pipelines with a trigger that use it; None until it is asked for.
+        self.users: dict[str, list[str]] | None = None
+        #: Pool -> what it has to do if each pipeline that uses it runs once.
+        self.work: dict[str, Work] = {}
 
 
 class Written:
@@ -550,6 +560,8 @@ class State:
         self.looks: dict[Lane, datetime] = {}
         #: Pipeline that samples the world -> the moment in the agenda at which it is looked at.
         self.samples: dict[str, datetime] = {}
+        #: Waiting run -> the moment in the agenda at which something that it is to keep is out of reach.
+        self.lapses: dict[str, datetime] = {}
         #: Lane -> source -> the least floor of its pending items; made when it is asked for.
         self.floors: dict[Lane, dict[str, int]] = {}
         #: Pool -> lanes that run when it is idle.
@@ -767,6 +779,12 @@ class State:
             self.samples[pipeline] = at
             self.remember(at, "sample", pipeline)
 
+    def lapse_at(self, run: str, at: datetime) -> None:
+        """Ask for a look at the lane of a waiting run; the newest moment counts."""
+        if self.lapses.get(run) != at:
+            self.lapses[run] = at
+            self.remember(at, "lapse", run)
+
     def next_moment(self) -> datetime | None:
         """The first moment of the agenda, or end of a rest."""
         while self.agenda and not self._holds(*self.agenda[0]):
@@ -816,7 +834,9 @@ class State:
                 return run is not None and run.rank != RANKS["top"] and run.raised_at == at
             case "slack":
                 run = self.runs.get(about[0])
-                return run is not None and run.phase == "waiting" and run.due == at
+                return run is not None and run.phase == "waiting" and run.slack_until == at
+            case "lapse":
+                return self.lapses.get(about[0]) == at
             case "confirm":
                 run = self.runs.get(about[0])
                 return run is not None and any(awaited.by == at for awaited in run.confirming.values())

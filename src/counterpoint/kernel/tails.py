@@ -35,17 +35,26 @@ class Tail(Struct, frozen=True, gc=False):
         p50, p90: sums of those of all steps and waits.
         spread: the sum of the squared spreads of steps, (p90 - p50)^2.
         waits: how much of p90 are waits in the queue.
+        usual: how much of p50 are not.
+        least: how much of p50 are steps alone.
     """
 
     p50: float = 0.0
     p90: float = 0.0
     spread: float = 0.0
     waits: float = 0.0
+    usual: float = 0.0
+    least: float = 0.0
 
     def then(self, other: Tail) -> Tail:
         """Both, one after the other."""
         return Tail(
-            self.p50 + other.p50, self.p90 + other.p90, self.spread + other.spread, self.waits + other.waits
+            self.p50 + other.p50,
+            self.p90 + other.p90,
+            self.spread + other.spread,
+            self.waits + other.waits,
+            self.usual + other.usual,
+            self.least + other.least,
         )
 
     def within(self, chance: float, most: float = inf) -> float:
@@ -58,11 +67,51 @@ class Tail(Struct, frozen=True, gc=False):
         work = seconds - self.waits
         return min(seconds, work + MOST_WAITS * max(0.0, most - work))
 
+    def unhindered(self, chance: float) -> float:
+        """Seconds that suffice with a chance where nothing of it has to wait in a queue."""
+        return self.usual + _spreads(chance) * sqrt(self.spread)
+
+
+class Lengths(Struct, frozen=True, gc=False):
+    """From a pipeline's start until the promised asset has what it made, in seconds; None is unknown.
+
+    Attributes:
+        tail_s: with the chance that the promise's target asks for.
+        lead_s: the same, and before it all that it may have to wait for what else the pools on the way do.
+        usual_s: by medians, if nothing has to wait for slots.
+        alone_s: as `tail_s`, if nothing has to wait for slots.
+    """
+
+    tail_s: float | None = None
+    lead_s: float | None = None
+    usual_s: float | None = None
+    alone_s: float = 0.0
+
+
+class Way(Struct, frozen=True, gc=False):
+    """From a pipeline down to a promised asset: the pipelines, itself too, and the pools that they use."""
+
+    pipelines: tuple[str, ...]
+    pools: tuple[str, ...]
+
+
+class Work(Struct, frozen=True, gc=False):
+    """One run of each pipeline that uses a pool.
+
+    Attributes:
+        shares: pipeline -> how long it lasts (p90), and for how long others must reckon with it, in seconds.
+        lasts: how long they last, ascending; `sums` the shares of the first none, one, two, ... of them.
+    """
+
+    shares: dict[str, tuple[float, float]]
+    lasts: tuple[float, ...]
+    sums: tuple[float, ...]
+
 
 def span(p50: float, p90: float) -> Tail:
     """One step; its p90 is never below its median."""
     p90 = max(p50, p90)
-    return Tail(p50, p90, (p90 - p50) ** 2)
+    return Tail(p50, p90, (p90 - p50) ** 2, usual=p50, least=p50)
 
 
 @lru_cache(maxsize=4096)

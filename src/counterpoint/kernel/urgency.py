@@ -15,14 +15,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from math import inf
+from itertools import accumulate, pairwise
+from math import exp, inf, log
 
 from msgspec import Struct
 
+from counterpoint.kernel.events import Band
 from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest, terms
 from counterpoint.kernel.state import Backlog, Lane, Obligation, PromiseState, Run, State
-from counterpoint.kernel.tails import Tail, chance, span
+from counterpoint.kernel.tails import Lengths, Tail, Way, Work, chance, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.pipeline import Pipeline, Task
@@ -32,8 +33,30 @@ from counterpoint.model.workdays import counts, next_cutoff
 
 #: What a task of unknown duration counts for on a path: then the number of tasks decides.
 NOMINAL_S = 1.0
+#: What is declared counts for less and less until there are so many samples.
+ENOUGH = 30
+#: So many samples whose median is so many times shorter or longer than declared are believed at once.
+TELLING, FAR_OFF = 3, 3.0
+#: Shorter times are all alike.
+SHORTEST_S = 1e-3
 #: So many ticks of a clock are looked at for the longest distance between two of them.
 TICKS_LOOKED_AT = 10
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a run stands by what is owed.
+
+    Attributes:
+        latest: when it should start at the latest; None where nothing is owed that can still be kept.
+        ends: when its first task should have ended, so that what follows keeps what is owed if it takes as usual.
+        wanted: when that is due.
+        until: when the first obligation that it can keep now cannot be kept any more; None where there is none.
+    """
+
+    latest: datetime | None = None
+    ends: datetime | None = None
+    wanted: datetime | None = None
+    until: datetime | None = None
 
 
 class Need(Struct, frozen=True, gc=False):
@@ -44,8 +67,7 @@ class Need(Struct, frozen=True, gc=False):
         due: None for one that was missed and is not reached yet: the sooner the better.
         servable: all that the pipeline is made of has what is asked for.
         brings: it has more than the pipeline: a run now would bring something of the source.
-        tail_s: seconds from the pipeline's start until the promised asset has it; None is unknown.
-        lead_s: the same, and its own wait in the queue before.
+        lengths: how long it takes from here.
     """
 
     asset: str
@@ -53,8 +75,7 @@ class Need(Struct, frozen=True, gc=False):
     due: datetime | None
     servable: bool
     brings: bool
-    tail_s: float | None
-    lead_s: float | None
+    lengths: Lengths
 
 
 # How long something takes.
@@ -77,18 +98,27 @@ def takes(state: State, pipeline: str, at: datetime | None = None) -> tuple[floa
 
 def _takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None:
     band = state.bands.get((pipeline, ""))
-    if band is not None:
-        return band.hours.get(hour) or (band.p50, band.p90)
     tasks = _tasks(state, pipeline)
-    known = {name: _task_takes(state, pipeline, task, hour) for name, task in tasks.items()}
-    if known and all(each is not None for each in known.values()):
-        longest = [
-            max(_remaining(tasks, {name: each[place] if each else 0.0 for name, each in known.items()}).values())
-            for place in (0, 1)
-        ]
-        return longest[0], longest[1]
+    if band is not None:
+        return _weighed(band, hour, _longest(tasks, {name: _expected(task) for name, task in tasks.items()}))
+    longest = _longest(tasks, {name: _task_takes(state, pipeline, task, hour) for name, task in tasks.items()})
+    if longest is not None:
+        return longest
     last = state.successes.get(pipeline)
     return (last.took_s, last.took_s) if last is not None else None
+
+
+def _longest(
+    tasks: Mapping[str, Task], known: Mapping[str, tuple[float, float] | None]
+) -> tuple[float, float] | None:
+    """The longest path through tasks by medians, and by p90s; None where one of them is unknown."""
+    both = [each for each in known.values() if each is not None]
+    if not both or len(both) < len(tasks):
+        return None
+    if len(both) == 1:
+        return both[0]
+    p50, p90 = (dict(zip(known, lasts, strict=True)) for lasts in zip(*both, strict=True))
+    return max(_remaining(tasks, p50).values()), max(_remaining(tasks, p90).values())
 
 
 def _tasks(state: State, pipeline: str) -> Mapping[str, Task]:
@@ -102,12 +132,33 @@ def task_takes(state: State, pipeline: str, task: Task, at: datetime | None = No
 
 
 def _task_takes(state: State, pipeline: str, task: Task, hour: str) -> tuple[float, float] | None:
-    band = state.bands.get((pipeline, task.name))
-    if band is not None:
-        return band.hours.get(hour) or (band.p50, band.p90)
-    if task.takes is not None:
-        return task.takes.p50.total_seconds(), task.takes.p90.total_seconds()
-    return None
+    band, declared = state.bands.get((pipeline, task.name)), _expected(task)
+    return _weighed(band, hour, declared) if band is not None else declared
+
+
+def _expected(task: Task) -> tuple[float, float] | None:
+    """What is declared of a task."""
+    return (task.takes.p50.total_seconds(), task.takes.p90.total_seconds()) if task.takes is not None else None
+
+
+def _weighed(band: Band, hour: str, declared: tuple[float, float] | None) -> tuple[float, float]:
+    """A band, and while it has few samples what is declared too, as if that were samples; their geometric mean.
+
+    A few samples say little of nine in ten, and what is too short by chance makes everything late. Where three
+    of them say that something else was declared than what happens, they are believed.
+    """
+    learned = band.hours.get(hour) or (band.p50, band.p90)
+    if declared is None or band.samples >= ENOUGH or band.hours:
+        return learned
+    apart = abs(log(max(band.p50, SHORTEST_S) / max(declared[0], SHORTEST_S)))
+    if band.samples >= TELLING and apart > log(FAR_OFF):
+        return learned
+    share = band.samples / ENOUGH
+    p50, p90 = (
+        exp((1 - share) * log(max(said, SHORTEST_S)) + share * log(max(found, SHORTEST_S)))
+        for said, found in zip(declared, learned, strict=True)
+    )
+    return p50, p90
 
 
 def run_takes(state: State, run: Run) -> tuple[float, float] | None:
@@ -175,14 +226,14 @@ def _remaining(tasks: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[
 # Below a pipeline.
 
 
-def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
+def tail(state: State, pipeline: str, asset: str, at: datetime | None) -> Tail | None:
     """From a pipeline's start until a promised asset below has what it made.
 
     Its own duration and, of the ways on from it, the longest: each reader's batch window and wait in the queue,
     and its tail. None where something on the way is unknown.
 
     Args:
-        at: for which hour of the week, where hours differ.
+        at: for which hour of the week, where hours differ; None for all of them together.
     """
     reckoned, hour = state.reckoned, _hour(state, at)
     tails = reckoned.tails.get((asset, hour))
@@ -206,12 +257,12 @@ def tail(state: State, pipeline: str, asset: str, at: datetime) -> Tail | None:
     return tails[pipeline]
 
 
-def _hour(state: State, at: datetime) -> str:
+def _hour(state: State, at: datetime | None) -> str:
     """The hour of the week, or "" where no hours differ."""
     reckoned = state.reckoned
     if reckoned.by_hour is None:
         reckoned.by_hour = any(band.hours for band in state.bands.values())
-    return hour_of_week(at) if reckoned.by_hour else ""
+    return hour_of_week(at) if reckoned.by_hour and at is not None else ""
 
 
 def _sum(own: Tail | None, onward: Iterable[Tail | None]) -> Tail | None:
@@ -227,7 +278,7 @@ def _step(state: State, reader: str, rest: Tail | None) -> Tail | None:
     if rest is None:
         return None
     window = _window(state, reader)
-    return _wait(state, reader).then(Tail(window, window)).then(rest)
+    return _wait(state, reader).then(Tail(window, window, usual=window)).then(rest)
 
 
 def _assets_below(state: State, pipeline: str) -> dict[str, None]:
@@ -282,17 +333,23 @@ def forget(state: State, pipeline: str) -> None:
     for digest, name in list(state.reckoned.paths):
         if name == pipeline:
             del state.reckoned.paths[digest, name]
+    declared = state.plan.pipelines.get(pipeline)
+    for pool in pools_of(declared) if declared is not None else ():
+        state.reckoned.work.pop(pool, None)
 
 
 # What is owed.
 
 
-def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool = False) -> Iterator[Need]:
+def needs(
+    state: State, pipeline: str, floors: Mapping[str, int], *, only: bool = False, hopeful: bool = False
+) -> Iterator[Need]:
     """What is due first of each promise below, and of each source, that a pipeline has yet to serve.
 
     Args:
         floors: source -> what the pipeline has of it without some items.
         only: leave out sources of which there is no floor: those items have nothing to do with them.
+        hopeful: leave out what cannot be kept any more even if nothing waits and all is quick.
     """
     lineage = state.plan.lineage
     if not (below := lineage.below.get(pipeline, ())):
@@ -305,9 +362,10 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
         if promise is None or not (promise.open or promise.late):
             continue
         opened, missed = promise.open, promise.late
+        after = state.at + timedelta(seconds=_least_s(state, pipeline, key[0])) if hopeful else None
         is_whole = "" in opened
         for source, has in parts.items():
-            open_first = _first_due(promise, source, has) if is_whole or source in opened else ()
+            open_first = _first_due(promise, source, has, after) if is_whole or source in opened else ()
             late = missed.get(source, 0)
             if not open_first and late <= has:
                 continue
@@ -320,31 +378,97 @@ def needs(state: State, pipeline: str, floors: Mapping[str, int], *, only: bool 
                     asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
                     servable = all(reach(state, pipeline, other) >= mark for other, mark in asked)
                 count = _count_open(promise, source, has, reached[source])
-                lengths = _lengths(state, pipeline, key, first.due, count)
-                yield Need(key[0], source, first.due, servable, brings, *lengths)
+                lengths = _lengths(state, pipeline, key, first.due, count, alone=hopeful)
+                yield Need(key[0], source, first.due, servable, brings, lengths)
             if late > has:
-                lengths = _lengths(state, pipeline, key, state.at, 1)
-                yield Need(key[0], source, None, late <= reached[source], brings, *lengths)
+                lengths = _lengths(state, pipeline, key, state.at, 1, alone=True)
+                yield Need(key[0], source, None, late <= reached[source], brings, lengths)
 
 
 def _lengths(
-    state: State, pipeline: str, promise: Promised, due: datetime, count: int
-) -> tuple[float, float] | tuple[None, None]:
-    """Seconds from a pipeline's start, and from when it begins to wait, that so many obligations ask for."""
+    state: State, pipeline: str, promise: Promised, due: datetime, count: int, *, alone: bool = False
+) -> Lengths:
+    """How long it takes from a pipeline on, as so many obligations ask for that are due at a time.
+
+    Args:
+        alone: leave out of `lead_s` what others need; it is not asked for.
+    """
     made = terms(state.plan, promise)
     certain = chance(made.target, count)
+    most = made.within.total_seconds() if isinstance(made, Freshness) else inf
     known = state.reckoned.lengths.setdefault((promise[0], _hour(state, due)), {})
     found = known.get((pipeline, promise[1], certain))
     if found is None:
         way = tail(state, pipeline, promise[0], due)
         if way is None:
-            return None, None
-        most = made.within.total_seconds() if isinstance(made, Freshness) else inf
-        found = known[pipeline, promise[1], certain] = (
-            way.within(certain, most),
-            _wait(state, pipeline).then(way).within(certain, most),
-        )
-    return found
+            return Lengths()
+        lead = _wait(state, pipeline).then(way).within(certain, most)
+        found = Lengths(way.within(certain, most), lead, way.usual, way.unhindered(certain))
+        known[pipeline, promise[1], certain] = found
+    if alone:
+        return found
+    assert found.lead_s is not None, "what is known of a way is known of what goes before it"
+    # Apart, because it changes with what others take.
+    busy_s = found.alone_s + _others(state, pipeline, promise[0], most - found.alone_s)
+    return found if busy_s <= found.lead_s else Lengths(found.tail_s, busy_s, found.usual_s, found.alone_s)
+
+
+def _others(state: State, pipeline: str, asset: str, most: float) -> float:
+    """Seconds to keep back because others need the pools on a pipeline's way to an asset: one run of each of them.
+
+    So long may each have to wait for what cannot be interrupted, or is due sooner. Where a pool has several slots,
+    others must meet on all of them, so that each counts for less. What lasts longer than `most`, all that there
+    is to spare, cannot be waited for whenever the way begins: it counts for nothing.
+    """
+    way = _way(state, pipeline, asset)
+    seconds = 0.0
+    for pool in way.pools:
+        work = _work(state, pool)
+        seconds += work.sums[bisect_right(work.lasts, most)]
+        mine = (work.shares[name] for name in way.pipelines if name in work.shares)
+        seconds -= sum(share for lasts, share in mine if lasts <= most)
+    return seconds
+
+
+def _way(state: State, pipeline: str, asset: str) -> Way:
+    known = state.reckoned.ways.get((pipeline, asset))
+    if known is None:
+        found, waiting = dict.fromkeys([pipeline]), [pipeline]
+        while waiting:
+            for each in state.plan.lineage.onward[waiting.pop()]:
+                if each not in found and asset in _assets_below(state, each):
+                    found[each] = None
+                    waiting.append(each)
+        pools = (pool for name in found for pool in pools_of(state.plan.pipelines[name]))
+        known = state.reckoned.ways[pipeline, asset] = Way(tuple(found), tuple(dict.fromkeys(pools)))
+    return known
+
+
+def _work(state: State, pool: str) -> Work:
+    """What a pool has to do if each pipeline that runs unasked and uses it runs once."""
+    known = state.reckoned.work.get(pool)
+    if known is not None:
+        return known
+    slots, shares = state.plan.pools[pool].slots, dict[str, tuple[float, float]]()
+    for name in _users(state).get(pool, ()):
+        own = _takes(state, name, "")
+        if own is not None:
+            needed = max(task.pools.get(pool, 0) for task in state.plan.pipelines[name].tasks.values())
+            shares[name] = own[1], own[1] * min(needed, slots) / slots**2
+    ordered = sorted(shares.values())
+    sums = (0.0, *accumulate(share for _, share in ordered))
+    known = state.reckoned.work[pool] = Work(shares, tuple(lasts for lasts, _ in ordered), sums)
+    return known
+
+
+def _users(state: State) -> dict[str, list[str]]:
+    """Pool -> the pipelines with a trigger that use it."""
+    if state.reckoned.users is None:
+        state.reckoned.users = {}
+        for name, pipeline in state.plan.pipelines.items():
+            for pool in pools_of(pipeline) if pipeline.trigger is not None else ():
+                state.reckoned.users.setdefault(pool, []).append(name)
+    return state.reckoned.users
 
 
 def part_of(state: State, pipeline: str, source: str) -> int:
@@ -365,15 +489,31 @@ def reach(state: State, pipeline: str, source: str) -> float:
     )
 
 
-def _first_open(promise: PromiseState, source: str, has: int) -> Obligation | None:
-    """The first obligation of a promise that asks for more of a source than there is."""
+def _least_s(state: State, pipeline: str, asset: str) -> float:
+    """Seconds from a pipeline's start to a promised asset, by medians, if nothing waits for anything."""
+    way = tail(state, pipeline, asset, None)
+    return way.least if way is not None else 0.0
+
+
+def _first_open(promise: PromiseState, source: str, has: int, after: datetime | None = None) -> Obligation | None:
+    """The first obligation of a promise that asks for more of a source than there is, due after a moment."""
     of_source = promise.open.get(source)
     if of_source and of_source[-1].marks[source] > has:
-        if of_source[0].marks[source] > has:
-            return of_source[0]
-        return of_source[bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])]
+        first = 0
+        if of_source[0].marks[source] <= has:
+            first = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+        for place in range(first, len(of_source)):
+            if after is None or of_source[place].due > after:
+                return of_source[place]
     # A completion asks for several sources at once; there is one a day, so that few are open.
-    return next((each for each in promise.open.get("", ()) if each.marks.get(source, 0) > has), None)
+    return next(
+        (
+            each
+            for each in promise.open.get("", ())
+            if each.marks.get(source, 0) > has and (after is None or each.due > after)
+        ),
+        None,
+    )
 
 
 def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
@@ -405,9 +545,13 @@ def _count_open(promise: PromiseState, source: str, has: int, reached: float) ->
     return max(1, last - first)
 
 
-def _first_due(promise: PromiseState, source: str, has: int) -> tuple[Obligation, ...]:
-    """The first obligation that asks for more of a source, and one made later that is due before it."""
-    first = _first_open(promise, source, has)
+def _first_due(promise: PromiseState, source: str, has: int, after: datetime | None) -> tuple[Obligation, ...]:
+    """The first obligation that asks for more of a source, and one made later that is due before it.
+
+    Args:
+        after: leave out what is due up to then.
+    """
+    first = _first_open(promise, source, has, after)
     if first is None:
         return ()
     if first.sooner is None:
@@ -415,25 +559,48 @@ def _first_due(promise: PromiseState, source: str, has: int) -> tuple[Obligation
     of_source = promise.open[source]
     place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
     # It may have been missed since.
-    return (first, *(each for each in of_source[place:] if each.due == first.sooner))
+    return (
+        first,
+        *(each for each in of_source[place:] if each.due == first.sooner and (after is None or each.due > after)),
+    )
 
 
-def latest_start(state: State, lane: Lane) -> tuple[datetime | None, datetime | None]:
-    """When a run of a lane must start at the latest, and when the first of what it serves is due.
+def place(state: State, lane: Lane) -> Place:
+    """Where a run of a lane stands in the queue by what is owed, and until when that holds.
 
-    None where nothing that it could serve is owed. Where durations are unknown, the due time stands for both.
+    What cannot be kept any more, even if nothing waits and everything takes no longer than it does in half of the
+    cases, gives way to what can: it gives no place.
     """
     backlog = state.backlogs.get(lane)
     floors = floors_of(state, backlog) if backlog is not None else {}
+    own = timedelta(seconds=_first_step_s(state, lane[0]))
     latest: datetime | None = None
+    ends: datetime | None = None
     wanted: datetime | None = None
-    for need in needs(state, lane[0], floors):
+    until: datetime | None = None
+    for need in needs(state, lane[0], floors, hopeful=True):
         if need.due is None or not need.servable:
             continue
-        start = need.due - timedelta(seconds=need.tail_s or 0.0)
+        start = need.due - timedelta(seconds=need.lengths.tail_s or 0.0)
         latest = start if latest is None else min(latest, start)
-        wanted = need.due if wanted is None else min(wanted, need.due)
-    return latest, wanted
+        lapses = need.due - timedelta(seconds=_least_s(state, lane[0], need.asset))
+        until = lapses if until is None else min(until, lapses)
+        end = need.due - timedelta(seconds=need.lengths.usual_s or 0.0) + own
+        if ends is None or end < ends:
+            ends, wanted = end, need.due
+    return Place(latest, ends, wanted, until)
+
+
+def _first_step_s(state: State, pipeline: str) -> float:
+    """Seconds that the first task of the longest path takes in half of the cases; 0 where it is unknown."""
+    declared = state.plan.pipelines[pipeline]
+    if len(declared.tasks) == 1:
+        own = _takes(state, pipeline, "")
+        return own[0] if own is not None else 0.0
+    known = {name: _task_takes(state, pipeline, each, "") for name, each in declared.tasks.items()}
+    seconds = {name: each[0] if each is not None else 0.0 for name, each in known.items()}
+    left = _remaining(declared.tasks, seconds)
+    return seconds[max(left, key=lambda name: left[name])]
 
 
 def next_sample(state: State, pipeline: str) -> datetime | None:
@@ -454,7 +621,7 @@ def _sample_for(state: State, pipeline: str, key: Promised, source: str) -> date
         # The last sample was of a day that does not count, so that it made no obligation: the next is of one
         # that does. A completion asks when its cut-off comes.
         return None if key[1] == "completion" else _next_that_counts(state, key)
-    _, seconds = _lengths(state, pipeline, key, first.due, 1)
+    seconds = _lengths(state, pipeline, key, first.due, 1).lead_s
     if seconds is None:
         # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
         return first.since if key[1] == "completion" else first.since + (first.due - first.since) / 2

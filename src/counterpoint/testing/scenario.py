@@ -275,7 +275,7 @@ class _Play:
             p90=seconds["p90"],
             wait_p50=wait,
             wait_p90=wait,
-            samples=20,
+            samples=30,
             hours={hour: (float(each), float(each)) for hour, each in (line.payload or {}).items()},
         )
         self._take(e.DurationsLearned, bands=(band,))
@@ -360,6 +360,7 @@ SHOWN: Mapping[type[d.Decision], tuple[str, str]] = {
     d.RestSubscription: ("{0.pipeline}", "partition key failures until"),
     d.EndItems: ("{0.pipeline}", "partition key items outcome"),
     d.RaiseRun: ("{0.run}", ""),
+    d.PlaceRun: ("{0.run}", "latest"),
     d.ReserveFor: ("{0.run}", "task resources lacks start"),
     d.KeepRoom: ("{0.run}", "task resources until"),
     d.TripStorm: ("{0.pipeline}", "until"),

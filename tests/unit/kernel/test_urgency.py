@@ -10,9 +10,10 @@ import pytest
 from counterpoint.kernel import events as e
 from counterpoint.kernel.state import Mark, Obligation, PromiseState, SourceState
 from counterpoint.kernel.urgency import (
+    Place,
     hour_of_week,
-    latest_start,
     needs,
+    place,
     run_takes,
     tail,
     takes,
@@ -96,6 +97,22 @@ def test_what_is_declared_holds_until_it_is_learned(kernel: Kernel) -> None:
     assert takes(kernel.state, "build") == (2.5, 5)
 
 
+def test_a_few_samples_and_what_is_declared_count_together(kernel: Kernel) -> None:
+    expected = Expected(timedelta(seconds=10), timedelta(seconds=40))
+    kernel.declare(plan(pipeline("build", tasks=[task("a", takes=expected)])))
+
+    def after(samples: int, p50: float = 20) -> tuple[float, float]:
+        band = e.Band(pipeline="build", task="", p50=p50, p90=20, samples=samples)
+        kernel.take(e.DurationsLearned, bands=(band,))
+        return takes(kernel.state, "build") or (0, 0)
+
+    assert after(15) == pytest.approx((10 * 2**0.5, 20 * 2**0.5))
+    assert after(30) == (20, 20)
+    assert after(2, p50=1)[0] > 8
+    # Three samples of a tenth of what was declared: it was declared wrong.
+    assert after(3, p50=1) == (1, 20)
+
+
 def test_the_last_success_serves_where_nothing_else_is_known(kernel: Kernel) -> None:
     kernel.declare(plan(pipeline("build")))
     kernel.host()
@@ -173,15 +190,18 @@ def owed(kernel: Kernel, *dues: timedelta) -> None:
     state.promises["mart", "freshness"] = PromiseState("mart", "freshness", open={"asset:raw": obligations})
 
 
-def test_the_latest_start_leaves_time_for_all_that_follows(kernel: Kernel) -> None:
+def test_the_place_leaves_time_for_all_that_follows(kernel: Kernel) -> None:
     kernel.declare(chain())
     learn(kernel, clean=60, mart=(120, 30))
     owed(kernel, 30 * MINUTE, 40 * MINUTE)
 
-    latest, wanted_by = latest_start(kernel.state, ("clean", "", ""))
+    found = place(kernel.state, ("clean", "", ""))
 
-    assert wanted_by == START + 30 * MINUTE
-    assert latest == START + 30 * MINUTE - timedelta(seconds=210)
+    assert found.wanted == START + 30 * MINUTE
+    assert found.latest == START + 30 * MINUTE - timedelta(seconds=210)
+    # By medians, which are half as long, and without the wait: what comes after it takes a minute.
+    assert found.ends == START + 29 * MINUTE
+    assert found.until == START + 30 * MINUTE - timedelta(seconds=90)
 
 
 def test_a_promise_of_more_than_nine_in_ten_leaves_more_time(kernel: Kernel) -> None:
@@ -190,7 +210,7 @@ def test_a_promise_of_more_than_nine_in_ten_leaves_more_time(kernel: Kernel) -> 
     owed(kernel, 30 * MINUTE)
     kernel.state.marks["clean"] = Mark("clean", {"asset:raw": 1}, {"clean": {"asset:raw": 1}})
 
-    latest, _ = latest_start(kernel.state, ("mart", "", ""))
+    latest = place(kernel.state, ("mart", "", "")).latest
 
     # Median 30 s; p90 is 1.28 standard deviations above it, and 2.58 are in time in 99.5 % of cases.
     seconds = (START + 30 * MINUTE - (latest or START)).total_seconds()
@@ -204,7 +224,7 @@ def test_the_more_changes_run_as_one_the_less_the_oldest_counts(kernel: Kernel) 
     for count in (1, 5, 20):
         owed(kernel, *[30 * MINUTE] * count)
         kernel.state.marks["clean"] = Mark("clean", {"asset:raw": count}, {"clean": {"asset:raw": count}})
-        found.append(latest_start(kernel.state, ("mart", "", ""))[0] or START)
+        found.append(place(kernel.state, ("mart", "", "")).latest or START)
 
     assert found == sorted(set(found))
     assert found[-1] == START + 29 * MINUTE
@@ -216,8 +236,8 @@ def test_what_a_pipeline_has_served_asks_nothing_of_it(kernel: Kernel) -> None:
     owed(kernel, 30 * MINUTE, 40 * MINUTE)
     kernel.state.marks["clean"] = Mark("clean", {"asset:raw": 1}, {"clean": {"asset:raw": 1}})
 
-    assert latest_start(kernel.state, ("clean", "", ""))[1] == START + 40 * MINUTE
-    assert latest_start(kernel.state, ("mart", "", ""))[1] == START + 30 * MINUTE
+    assert place(kernel.state, ("clean", "", "")).wanted == START + 40 * MINUTE
+    assert place(kernel.state, ("mart", "", "")).wanted == START + 30 * MINUTE
 
 
 def test_what_is_not_there_upstream_cannot_be_served(kernel: Kernel) -> None:
@@ -227,7 +247,7 @@ def test_what_is_not_there_upstream_cannot_be_served(kernel: Kernel) -> None:
 
     assert [need.servable for need in needs(kernel.state, "clean", {})] == [True]
     assert [need.servable for need in needs(kernel.state, "mart", {})] == [False]
-    assert latest_start(kernel.state, ("mart", "", "")) == (None, None)
+    assert place(kernel.state, ("mart", "", "")) == Place()
 
 
 def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
@@ -241,13 +261,13 @@ def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
     assert list(needs(kernel.state, "clean", {}, only=True)) == []
 
 
-def test_a_deadline_gives_a_latest_start(kernel: Kernel) -> None:
+def test_a_deadline_gives_a_place(kernel: Kernel) -> None:
     kernel.declare(plan(pipeline("build"), pools={}))
     kernel.run("build", deadline=START + 30 * MINUTE, takes_s=600.0)
     run = kernel.state.runs["build#1"]
 
     assert (run.latest, run.wanted_by) == (START + 20 * MINUTE, START + 30 * MINUTE)
-    assert (run.due, run.top_at) == (START + 20 * MINUTE, START + 60 * MINUTE)
+    assert (run.due, run.top_at) == (START + 30 * MINUTE, START + 60 * MINUTE)
     assert run_takes(kernel.state, run) == (600, 600)
 
 

@@ -12,6 +12,6 @@ def test_what_was_learned_is_a_band_of_seconds() -> None:
     kernel, _ = play(read(f"pipelines: {{p: {{run: x}}}}\n----\n{story}\n", "learned"))
 
     assert kernel.state.bands == {
-        ("p", ""): Band(pipeline="p", p50=300.0, p90=480.0, wait_p50=60.0, wait_p90=60.0, samples=20),
-        ("p", "run"): Band(pipeline="p", task="run", p50=30.0, p90=40.0, samples=20),
+        ("p", ""): Band(pipeline="p", p50=300.0, p90=480.0, wait_p50=60.0, wait_p90=60.0, samples=30),
+        ("p", "run"): Band(pipeline="p", task="run", p50=30.0, p90=40.0, samples=30),
     }

@@ -43,6 +43,7 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "RestSubscription": ("◑", "yellow"),
     "EndItems": ("!", "yellow"),
     "RaiseRun": ("▲", "yellow"),
+    "PlaceRun": ("▲", "yellow"),
     "ReserveFor": ("▲", "yellow"),
 }
 

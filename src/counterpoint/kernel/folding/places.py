@@ -147,7 +147,7 @@ def expect_slack_to_end(state: State, run: Run) -> None:
     if (
         not state.plan.has_targets
         or run.phase != "waiting"
-        or run.due <= state.at
+        or run.slack_until <= state.at
         or state.queue.get(run.run, "") is None
     ):
         return
@@ -155,7 +155,7 @@ def expect_slack_to_end(state: State, run: Run) -> None:
         state.plan.pools.get(resource.removeprefix("pool:")) for resource, _ in state.request_shape(run, "")[0]
     )
     if any(pool is not None and pool.target is not None for pool in pools):
-        state.remember(run.due, "slack", run.run)
+        state.remember(run.slack_until, "slack", run.run)
 
 
 def enqueue(state: State, run: Run, task: str) -> None:

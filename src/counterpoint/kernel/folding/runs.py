@@ -16,6 +16,7 @@ from counterpoint.kernel.folding.places import (
     begin_to_end,
     enqueue,
     enter,
+    expect_slack_to_end,
     leave,
     release,
     set_phase,
@@ -35,7 +36,7 @@ from counterpoint.kernel.state import (
     TaskState,
     settled,
 )
-from counterpoint.kernel.urgency import latest_start
+from counterpoint.kernel.urgency import place
 
 #: Requests for runs that are remembered, so that one that is sent again is told from a new one.
 MOST_REQUESTS = 10_000
@@ -67,9 +68,10 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
     is_backfill = run.lane == "backfill"
     priority = "bulk" if is_backfill else state.plan.pipelines[run.pipeline].priority_class
     run.top_at = run.due = state.at + state.plan.waits[priority]
-    run.latest, run.wanted_by = latest_start(state, run.of)
-    if run.latest is not None:
-        run.due = min(run.top_at, run.latest)
+    owed = place(state, run.of)
+    run.latest, run.wanted_by = owed.latest, owed.wanted
+    if owed.ends is not None:
+        run.due = min(run.top_at, owed.ends)
     run.rank = RANKS["backfill" if is_backfill else priority]
     _forget_ends(run, [task for task in run.tasks.values() if task.phase != "done"])
     take_plan(state, run)
@@ -132,6 +134,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     run = state.runs[decision.run]
     check(RUN, run.phase, "running")
     state.queue.remove(run.run, "")
+    state.lapses.pop(run.run, None)
     run.phase, run.admitted, run.hops = "running", decision.at, decision.hops
     run.pins, run.holds, run.partial = decision.pins, decision.holds, decision.partial
     run.trace = decision.trace
@@ -214,6 +217,7 @@ def confirm(state: State, decision: d.Confirm) -> None:
 
 def finish_run(state: State, decision: d.FinishRun) -> None:
     run = state.runs.pop(decision.run)
+    state.lapses.pop(run.run, None)
     check(RUN, run.phase, decision.phase)
     unqueue(state, run, "")
     for name in run.tasks:
@@ -257,14 +261,26 @@ def raise_run(state: State, decision: d.RaiseRun) -> None:
     run = state.runs[decision.run]
     run.rank = RANKS["top"]
     for name in ["", *run.tasks]:
-        request = state.queue.get(run.run, name)
-        if request is not None:
-            claim = state.queue.claims.get((run.run, name))
-            state.queue.remove(run.run, name)
-            enqueue(state, run, name)
-            state.touched.admission = True
-            if claim is not None and state.queue.get(run.run, name) is not None:
-                state.queue.claim(run.run, name, claim.resources, claim.until)
+        _enqueue_again(state, run, name)
+
+
+def place_run(state: State, decision: d.PlaceRun) -> None:
+    run = state.runs[decision.run]
+    run.due, run.latest, run.wanted_by = decision.due, decision.latest, decision.wanted_by
+    _enqueue_again(state, run, "")
+    expect_slack_to_end(state, run)
+
+
+def _enqueue_again(state: State, run: Run, task: str) -> None:
+    """A request that waits has another place from now on."""
+    if state.queue.get(run.run, task) is None:
+        return
+    claim = state.queue.claims.get((run.run, task))
+    state.queue.remove(run.run, task)
+    enqueue(state, run, task)
+    state.touched.admission = True
+    if claim is not None and state.queue.get(run.run, task) is not None:
+        state.queue.claim(run.run, task, claim.resources, claim.until)
 
 
 def reserve_for(state: State, decision: d.ReserveFor) -> None:

@@ -114,6 +114,8 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
                 yield from refuse_late(state, state.runs[about[0]])
             case "sample":
                 state.touched.samplers[about[0]] = None
+            case "lapse":
+                state.touched.lanes[state.runs[about[0]].of] = None
             case "lane":
                 state.touched.lanes[about[0], about[1], about[2]] = None
             case "storm":

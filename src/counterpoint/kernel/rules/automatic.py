@@ -47,10 +47,10 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
                 return backlog.last, Reason("late-already", figures | {"asset": need.asset})
             continue
         moment = need.due
-        if need.servable or (need.brings and need.lead_s is None):
-            if need.lead_s is None:
+        if need.servable or (need.brings and need.lengths.lead_s is None):
+            if need.lengths.lead_s is None:
                 return backlog.last, Reason("duration-unknown", figures | {"asset": need.asset})
-            seconds = need.lead_s
+            seconds = need.lengths.lead_s
             moment -= timedelta(seconds=seconds)
         if first is None or (moment, need.asset) < (first[0], first[1].asset):
             first = moment, need, seconds

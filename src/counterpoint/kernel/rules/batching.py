@@ -13,13 +13,13 @@ from itertools import islice, takewhile
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, Reason
+from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, PlaceRun, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.rules.automatic import await_idleness, ready
 from counterpoint.kernel.rules.splitting import split
 from counterpoint.kernel.rules.throttling import trip
 from counterpoint.kernel.state import RANKS, Backlog, Lane, Run, State
-from counterpoint.kernel.urgency import latest_start, takes
+from counterpoint.kernel.urgency import Place, place, takes
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Trigger
 
@@ -40,6 +40,8 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
     pipeline = state.plan.pipelines.get(backlog.pipeline)
     if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
         return
+    if pipeline.trigger.auto is not None:
+        yield from _place_again(state, backlog, pipeline)
     if pipeline.name in state.storms or _is_absorbed(state, backlog.lane, pipeline):
         return
     moment, reason = forms_at(state, backlog, pipeline)
@@ -52,6 +54,35 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
         await_idleness(state, backlog, pipeline)
     else:
         yield from _start(state, backlog.lane, backlog, pipeline, reason)
+
+
+def _place_again(state: State, backlog: Backlog, pipeline: Pipeline) -> Iterator[PlaceRun]:
+    """Another place for the run that waits for a lane, where another obligation counts than when it was made."""
+    names = state.lanes.get(backlog.lane, {})
+    run = next((run for run in map(state.runs.__getitem__, names) if _absorbs(run)), None)
+    if run is None:
+        return
+    owed = place(state, backlog.lane)
+    if owed.until is not None:
+        state.lapse_at(run.run, owed.until)
+    if owed.wanted == run.wanted_by:
+        return
+    is_sooner = run.latest is None or (owed.latest is not None and owed.latest < run.latest)
+    figures = {"due": owed.wanted.isoformat() if owed.wanted is not None else ""}
+    reason = Reason("sooner-due", figures) if is_sooner else Reason("out-of-reach", figures)
+    yield PlaceRun(
+        at=state.at,
+        reason=reason,
+        run=run.run,
+        due=run.raised_at if owed.ends is None else min(run.raised_at, owed.ends),
+        latest=owed.latest,
+        wanted_by=owed.wanted,
+    )
+
+
+def _absorbs(run: Run) -> bool:
+    """Whether a run takes what is pending in its lane when it is admitted."""
+    return run.automatic and run.phase == "waiting" and not run.aside and run.lane == "live"
 
 
 def _end_unwanted(state: State, backlog: Backlog) -> EndItems:
@@ -235,20 +266,23 @@ def new_run(
     pipeline, partition, key = lane
     priority = state.plan.pipelines[pipeline].priority_class if work == "live" else "bulk"
     top_at = state.at + state.plan.waits[priority]
-    latest, wanted_by = urgency_of(state, lane, takes_s=takes_s, deadline=deadline)
+    owed = urgency_of(state, lane, takes_s=takes_s, deadline=deadline)
+    name = f"{pipeline}#{state.numbers.get(pipeline, 0) + 1}"
+    if automatic and owed.until is not None:
+        state.lapse_at(name, owed.until)
     return CreateRun(
         at=state.at,
         reason=reason,
-        run=f"{pipeline}#{state.numbers.get(pipeline, 0) + 1}",
+        run=name,
         pipeline=pipeline,
         key=key,
         partition=partition,
         rank=RANKS[priority if work == "live" else "backfill"],
-        due=top_at if latest is None else min(top_at, latest),
+        due=top_at if owed.ends is None else min(top_at, owed.ends),
         top_at=top_at,
-        latest=latest,
+        latest=owed.latest,
         slot=slot_of(state, lane, automatic=automatic),
-        wanted_by=wanted_by,
+        wanted_by=owed.wanted,
         takes_s=takes_s,
         lane=work,
         automatic=automatic,
@@ -271,12 +305,16 @@ def slot_of(state: State, lane: Lane, *, automatic: bool) -> str:
 
 def urgency_of(
     state: State, lane: Lane, *, takes_s: float | None = None, deadline: datetime | None = None
-) -> tuple[datetime | None, datetime | None]:
-    """When a run of a lane should start at the latest, and when what it makes is owed."""
-    latest, wanted_by = latest_start(state, lane)
+) -> Place:
+    """Where a run of a lane stands by what is owed, and by the deadline of whoever asked for it."""
+    owed = place(state, lane)
     if deadline is None:
-        return latest, wanted_by
+        return owed
     known = takes(state, lane[0], deadline)
     seconds = takes_s if takes_s is not None else known[1] if known is not None else 0.0
     start = deadline - timedelta(seconds=seconds)
-    return start if latest is None else min(start, latest), min(deadline, wanted_by or deadline)
+    return Place(
+        latest=start if owed.latest is None else min(start, owed.latest),
+        ends=deadline if owed.ends is None else min(deadline, owed.ends),
+        wanted=deadline if owed.wanted is None else min(deadline, owed.wanted),
+    )

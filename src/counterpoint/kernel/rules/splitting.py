@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.state import Backlog, State
-from counterpoint.kernel.urgency import latest_start
+from counterpoint.kernel.urgency import place
 from counterpoint.model.pipeline import Pipeline
 
 
@@ -73,7 +73,7 @@ def _lag(state: State, backlog: Backlog, pipeline: Pipeline) -> str | None:
     if most is not None and len(backlog) > most:
         return "more-than-a-batch"
     moments: list[tuple[datetime, str]] = [(backlog.first + state.plan.waits[pipeline.priority_class], "waited")]
-    latest = latest_start(state, backlog.lane)[0]
+    latest = place(state, backlog.lane).latest
     if latest is not None:
         moments.append((latest, "latest-start"))
     moment, why = min(moments)
