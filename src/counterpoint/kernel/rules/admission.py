@@ -16,7 +16,7 @@ from functools import partial
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.outlook import Outlook, expected_start
-from counterpoint.kernel.queue import Request
+from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough, is_kept_short
@@ -191,6 +191,10 @@ def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
         lacking = lacks(state, request)
         if lacking is None:
             return
+        if lacking.startswith(NOT_KEPT):
+            # It waits for what is kept for another; nothing that gets free would help it.
+            state.queue.set_aside(request, kept_as(lacking))
+            continue
         figures = {"lacks": lacking}
         yield ReserveFor(
             at=state.at,
