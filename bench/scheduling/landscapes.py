@@ -150,7 +150,15 @@ class Landscape:
     @property
     def settled(self) -> float:
         """From when on nothing is owed any more."""
-        return max((obligation.due for obligation in self.obligations), default=self.ends) + 1
+        # The last change of a source is due last; all obligations at once would be gigabytes for a million runs.
+        last = [
+            self.changes[source][-1] + within
+            for asset, within in self.within.items()
+            for source in self.sources_of[asset]
+            if self.changes[source]
+        ]
+        last += [self.ends // DAY * DAY + by for by in self.by.values() if self.ends >= DAY]
+        return max(last, default=self.ends) + 1
 
 
 def landscape(

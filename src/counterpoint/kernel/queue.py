@@ -296,6 +296,10 @@ class Queue:
         """The request of that run and task, if it waits."""
         return self._requests.get((run, task))
 
+    def usual(self, source: tuple[str, str], reckon: Callable[[], float | None]) -> float | None:
+        """Seconds that requests of a source take; reckoned only with the first, since `learn` tells of changes."""
+        return self._usual[source] if source in self._usual else reckon()
+
     # Requests come and go.
 
     def add(

@@ -567,6 +567,8 @@ class State:
         #: Pool -> lanes that run when it is idle.
         self.eager: dict[str, dict[Lane, None]] = {}
         self.reckoned = Reckoned()
+        #: (digest, pipeline, task, automatic) -> what a run or task asks for that asks for what is declared.
+        self.shapes: dict[tuple[str, str, str, bool], Shape] = {}
         #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
         self.ticks_to_come: list[tuple[datetime, str, int]] = []
         #: Cut-offs to come, by the wall: (cut-off, asset); see `folding.promises.expect_cutoff`.
@@ -657,6 +659,17 @@ class State:
 
     def request_shape(self, run: Run, task: str) -> Shape:
         """What a run needs to be admitted (`task` ""), or a task of it to be started."""
+        name = task or (next(iter(run.tasks)) if len(run.tasks) == 1 else "")
+        if not name or run.slot or run.tasks[name].slots is not None:
+            # It depends on more than what is declared.
+            return self._shape(run, task)
+        usual = (run.digest, run.pipeline, task, run.automatic)
+        shape = self.shapes.get(usual)
+        if shape is None:
+            shape = self.shapes[usual] = self._shape(run, task)
+        return shape
+
+    def _shape(self, run: Run, task: str) -> Shape:
         pipeline = self.pipeline_of(run)
         needs: dict[str, int] = {}
         if not task:

@@ -163,7 +163,7 @@ def enqueue(state: State, run: Run, task: str) -> None:
     if run.ending or (not task and not _may_begin(state, run)):
         return
     key = state.request_key(run, task)
-    own = own_takes(state, run, task)
+    own, source = own_takes(state, run, task), (run.pipeline, task)
     state.queue.add(
         key,
         run.run,
@@ -172,8 +172,8 @@ def enqueue(state: State, run: Run, task: str) -> None:
         team=state.team_of(run) if state.plan.teams else "",
         backfill=run.lane == "backfill",
         class_rank=state.class_rank(run),
-        source=(run.pipeline, task) if own is None else ("", ""),
-        takes=usual_takes(state, run.pipeline, task) if own is None else own,
+        source=source if own is None else ("", ""),
+        takes=own if own is not None else state.queue.usual(source, lambda: usual_takes(state, *source)),
     )
     if run.rank == RANKS["top"] and state.plan.policy == "promise":
         state.queue.may_reserve(key, run.run, task)

@@ -34,6 +34,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
     before = {subject_of(clock, name): state.ticks[name, place] for name, place, clock in state.plan.clocks}
     replaced = state.plans[state.digest] = state.plan
     state.plan, state.digest, state.declared = event.content, event.digest, event.at
+    state.shapes.clear()
     # A new clock begins now: what it would have done before it was declared is no missed tick.
     state.ticks = {
         (name, place): before.get(subject_of(clock, name), event.wall) for name, place, clock in state.plan.clocks
