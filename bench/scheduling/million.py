@@ -18,7 +18,7 @@ SEED = 7
 #: Shares of the simulated time at which time and memory are looked at.
 MARKS = (0.1, 0.25, 0.5, 0.75, 1.0)
 #: The landscape is drawn at its usual pace and then sped up: durations, promises and distances alike.
-FASTER = 13.0
+FASTER = 5.5
 #: Seconds for a million runs on one core, and how much memory may grow between a tenth of the time and all of it.
 SECONDS, GROWTH = 300, 1.1
 
