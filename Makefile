@@ -43,7 +43,7 @@ demo: .venv/.demo ## play the TrendCart example to its end
 bench: .venv/.dev ## measure; tables here, JSON in bench/out
 	@$(BIN)/python -m bench
 
-bench-scheduling: .venv/.bench ## measure scheduling in virtual time; the figures repeat exactly
+bench-scheduling: .venv/.dev ## measure scheduling in virtual time; the figures repeat exactly
 	@$(BIN)/python -m bench.scheduling
 
 docs: .venv/.dev ## write the generated pages of docs/reference anew
@@ -59,11 +59,6 @@ clean: ## remove what was made here, .venv included
 	@$(INSTALL) --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src
 	@touch $@ .venv/.demo
-
-.venv/.bench: .venv/.dev
-	@echo "installing what the bench of scheduling compares with into .venv (a minute, once)"
-	@$(INSTALL) --editable '.[bench]'
-	@touch $@
 
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing what the demo needs into .venv (a minute, once)"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bench.scheduling.landscapes import Landscape, Step, kept, small
-
-pytest.importorskip("ortools", reason="the extra 'bench' is not installed")
 from bench.scheduling.optimum import optimum
 
 
