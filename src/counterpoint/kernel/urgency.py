@@ -336,6 +336,8 @@ def forget(state: State, pipeline: str) -> None:
     declared = state.plan.pipelines.get(pipeline)
     for pool in pools_of(declared) if declared is not None else ():
         state.reckoned.work.pop(pool, None)
+        # Any way through that pool keeps time back for what else it has to do.
+        state.reckoned.lengths = {}
 
 
 # What is owed.
@@ -459,6 +461,18 @@ def _work(state: State, pool: str) -> Work:
     sums = (0.0, *accumulate(share for _, share in ordered))
     known = state.reckoned.work[pool] = Work(shares, tuple(lasts for lasts, _ in ordered), sums)
     return known
+
+
+def sharers(state: State, pipeline: str) -> list[str]:
+    """A pipeline, and those with a trigger that use one of its pools: how long it takes matters to them.
+
+    Only where something is promised: else nobody keeps time back for others.
+    """
+    if not state.plan.lineage.promises:
+        return [pipeline]
+    declared, users = state.plan.pipelines.get(pipeline), _users(state)
+    pools = pools_of(declared) if declared is not None else ()
+    return list(dict.fromkeys([pipeline, *(name for pool in pools for name in users.get(pool, ()))]))
 
 
 def _users(state: State) -> dict[str, list[str]]:

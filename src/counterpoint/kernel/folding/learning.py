@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from counterpoint.kernel import events as e
 from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import floors_of, forget, part_of, reach
+from counterpoint.kernel.urgency import floors_of, forget, part_of, reach, sharers
 
 
 def durations_learned(state: State, event: e.DurationsLearned) -> None:
@@ -25,7 +25,7 @@ def learn_again(state: State, pipeline: str) -> None:
     declared = state.plan.pipelines.get(pipeline)
     for task in ("", *(declared.tasks if declared else ())):
         state.queue.learn((pipeline, task), usual_takes(state, pipeline, task))
-    touch(state, above(state, [pipeline]))
+    touch(state, above(state, sharers(state, pipeline)))
 
 
 def above(state: State, pipelines: Iterable[str]) -> Iterable[str]:
