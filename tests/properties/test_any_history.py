@@ -14,8 +14,9 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.explain import why_pipeline, why_run
+from counterpoint.kernel.records import Backlog, Run
 from counterpoint.kernel.rules.admission import lacks
-from counterpoint.kernel.state import WHOLE_ASSET, Backlog, Document, Run, State
+from counterpoint.kernel.state import WHOLE_ASSET, Document, State
 from counterpoint.kernel.step import step
 from counterpoint.model.trigger import OnEvent
 from counterpoint.testing.worlds import World, random_plan

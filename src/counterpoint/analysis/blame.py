@@ -13,7 +13,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from counterpoint.kernel.state import Run
+from counterpoint.kernel.records import Run
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration
 

@@ -24,7 +24,8 @@ from counterpoint.analysis.blame import (
     contiguous,
 )
 from counterpoint.kernel.decisions import Item
-from counterpoint.kernel.state import WHOLE_ASSET, Backlog, Run, State
+from counterpoint.kernel.records import Backlog, Run
+from counterpoint.kernel.state import WHOLE_ASSET, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.ports.store import AttemptRow, EventRow, History, RunRow, VersionRow
 

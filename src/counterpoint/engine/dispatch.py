@@ -15,7 +15,8 @@ import msgspec
 from counterpoint.engine.decide import Decided
 from counterpoint.errors import StoreError
 from counterpoint.kernel.decisions import LookAttempt, StartAttempt, StopAttempt
-from counterpoint.kernel.state import Attempt, Run, State
+from counterpoint.kernel.records import Attempt, Run
+from counterpoint.kernel.state import State
 from counterpoint.model.trace import traceparent
 from counterpoint.ports.executor import Ended, Executor, Placement, Sink
 from counterpoint.ports.store import EventRow, History

@@ -11,7 +11,8 @@ from counterpoint.analysis.blame import Stretch, say_stretch
 from counterpoint.engine.accounts import Account, account_of_change, account_of_version
 from counterpoint.engine.service import Blamed, Downstream, IncidentReport, Moment
 from counterpoint.errors import NotFound
-from counterpoint.kernel.state import Incident, Obligation, State
+from counterpoint.kernel.records import Incident, Obligation
+from counterpoint.kernel.state import State
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind
 from counterpoint.model.quantity import format_duration

@@ -9,7 +9,8 @@ from counterpoint.analysis.forecast import Walk, forecast
 from counterpoint.engine.service import PromiseStatus, SourceStatus
 from counterpoint.kernel.folding.incidents import incident_of
 from counterpoint.kernel.obligations import bucket_width, calendar_of, counted, freshness
-from counterpoint.kernel.state import PromiseState, SourceState, State
+from counterpoint.kernel.records import PromiseState, SourceState
+from counterpoint.kernel.state import State
 from counterpoint.model.promise import Completion, Freshness, PromiseKind
 from counterpoint.model.quantity import format_duration
 from counterpoint.model.workdays import elapsed

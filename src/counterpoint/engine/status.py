@@ -8,7 +8,8 @@ from datetime import datetime
 from counterpoint.engine.promises import promise_statuses
 from counterpoint.engine.service import AssetStatus, PipelineStatus, PoolStatus, Status
 from counterpoint.kernel.explain import why_pipeline
-from counterpoint.kernel.state import AssetState, State
+from counterpoint.kernel.records import AssetState
+from counterpoint.kernel.state import State
 
 
 def status(state: State, *, epoch: int, at: datetime, wall: datetime, notices: Sequence[str]) -> Status:

@@ -16,7 +16,8 @@ from counterpoint.engine.status import pool_status
 from counterpoint.errors import unknown_name
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.explain import Why, holders_of, say, say_clock, why_pipeline, why_run
-from counterpoint.kernel.state import Run, State
+from counterpoint.kernel.records import Run
+from counterpoint.kernel.state import State
 from counterpoint.model.quantity import format_duration
 from counterpoint.ports.store import EventRow, History, RunRow, VersionRow
 

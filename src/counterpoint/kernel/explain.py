@@ -16,9 +16,10 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request, kept_as
+from counterpoint.kernel.records import Attempt, Backlog, Run
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.shares import entitlement_of, share_of
-from counterpoint.kernel.state import RANKS, WHOLE_ASSET, Attempt, Backlog, Run, State
+from counterpoint.kernel.state import RANKS, WHOLE_ASSET, State
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.quantity import format_duration, format_size
 from counterpoint.model.trigger import Cron, Every, OnAsset, OnCheckpoint, OnEvent, OnState, Source

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from counterpoint.kernel.state import BEGINNING, PromiseState, Run, State
+from counterpoint.kernel.records import BEGINNING, PromiseState, Run
+from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Calendar, Completion, Freshness

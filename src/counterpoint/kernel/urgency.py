@@ -22,7 +22,8 @@ from msgspec import Struct
 
 from counterpoint.kernel.events import Band
 from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest, terms
-from counterpoint.kernel.state import Backlog, Lane, Obligation, PromiseState, Run, State
+from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState, Run
+from counterpoint.kernel.state import State
 from counterpoint.kernel.tails import Lengths, Tail, Way, Work, chance, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised, world

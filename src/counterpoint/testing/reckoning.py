@@ -17,7 +17,8 @@ from counterpoint.engine.facts import Fact
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.obligations import bucket, is_sliced, terms
-from counterpoint.kernel.state import GRACE, State, in_ms
+from counterpoint.kernel.records import in_ms
+from counterpoint.kernel.state import GRACE, State
 from counterpoint.model.lineage import Input, Promised
 from counterpoint.model.plan import Plan
 

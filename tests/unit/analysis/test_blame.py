@@ -17,7 +17,7 @@ from counterpoint.analysis.blame import (
     say_stretch,
     totals,
 )
-from counterpoint.kernel.state import Run, TaskState
+from counterpoint.kernel.records import Run, TaskState
 from counterpoint.model.pipeline import After, Pipeline
 from counterpoint.testing.builders import START, pipeline, task
 

@@ -8,7 +8,7 @@ import msgspec
 
 from counterpoint.analysis.forecast import Forecast, forecast
 from counterpoint.kernel import events as e
-from counterpoint.kernel.state import Mark, Obligation, PromiseState
+from counterpoint.kernel.records import Mark, Obligation, PromiseState
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Asset
 from counterpoint.model.promise import Freshness, Rate

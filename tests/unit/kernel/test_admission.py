@@ -11,8 +11,8 @@ import pytest
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel.explain import why_run
+from counterpoint.kernel.records import Run
 from counterpoint.kernel.shares import entitlement_of, is_borrowing, share_of
-from counterpoint.kernel.state import Run
 from counterpoint.model.pipeline import After
 from counterpoint.model.plan import Plan, Pool
 from counterpoint.model.promise import Expected, Team

@@ -7,7 +7,8 @@ from datetime import timedelta
 from counterpoint.engine.views import rows
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.incidents import incident_of, note_caught_up, note_missed
-from counterpoint.kernel.state import Obligation, PromiseState, State
+from counterpoint.kernel.records import Obligation, PromiseState
+from counterpoint.kernel.state import State
 from counterpoint.model.plan import Asset
 from counterpoint.model.promise import Freshness
 from counterpoint.model.trigger import OnAsset

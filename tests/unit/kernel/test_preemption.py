@@ -11,8 +11,8 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import evolve
 from counterpoint.kernel.explain import sentence, why_run
+from counterpoint.kernel.records import Attempt
 from counterpoint.kernel.rules.preemption import PATIENCE, Victim, smallest
-from counterpoint.kernel.state import Attempt
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Expected, Preempt

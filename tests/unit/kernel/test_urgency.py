@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from counterpoint.kernel import events as e
-from counterpoint.kernel.state import Mark, Obligation, PromiseState, SourceState
+from counterpoint.kernel.records import Mark, Obligation, PromiseState, SourceState
 from counterpoint.kernel.urgency import (
     Place,
     hour_of_week,

@@ -8,10 +8,8 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
 from counterpoint.kernel.folding.promises import note_confirmed, note_version
-from counterpoint.kernel.state import (
-    AssetState,
-    State,
-)
+from counterpoint.kernel.records import AssetState
+from counterpoint.kernel.state import State
 
 
 def asset_reported(state: State, event: e.AssetReported) -> None:

@@ -11,10 +11,8 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
 from counterpoint.kernel.folding.limits import note_start
 from counterpoint.kernel.folding.places import forget_attempt, note_attempt, set_phase, settle_tasks
-from counterpoint.kernel.state import (
-    Attempt,
-    State,
-)
+from counterpoint.kernel.records import Attempt
+from counterpoint.kernel.state import State
 
 
 def host_appeared(state: State, event: e.HostAppeared) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from counterpoint.kernel.state import Incident, Obligation, PromiseState, State
+from counterpoint.kernel.records import Incident, Obligation, PromiseState
+from counterpoint.kernel.state import State
 
 
 def note_missed(state: State, promise: PromiseState, at: datetime, missed: list[Obligation]) -> None:

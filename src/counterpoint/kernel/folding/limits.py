@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from counterpoint.kernel import decisions as d
-from counterpoint.kernel.state import State, Storm
+from counterpoint.kernel.records import Storm
+from counterpoint.kernel.state import State
 
 
 def note_start(state: State, resource: str) -> None:

@@ -7,15 +7,8 @@ from typing import Any
 
 from counterpoint.kernel.outlook import own_takes, usual_takes
 from counterpoint.kernel.phases import TASK, check
-from counterpoint.kernel.state import (
-    RANKS,
-    Attempt,
-    Lane,
-    Run,
-    State,
-    TaskState,
-    settled,
-)
+from counterpoint.kernel.records import Attempt, Lane, Run, TaskState
+from counterpoint.kernel.state import RANKS, State, settled
 from counterpoint.kernel.urgency import task_due
 
 

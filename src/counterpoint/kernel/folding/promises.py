@@ -22,17 +22,8 @@ from counterpoint.kernel.obligations import (
     terms,
 )
 from counterpoint.kernel.outstanding import Outstanding
-from counterpoint.kernel.state import (
-    GRACE,
-    Mark,
-    Obligation,
-    PromiseState,
-    Run,
-    SourceState,
-    State,
-    in_ms,
-    obligation_mark,
-)
+from counterpoint.kernel.records import Mark, Obligation, PromiseState, Run, SourceState, in_ms, obligation_mark
+from counterpoint.kernel.state import GRACE, State
 from counterpoint.model.lineage import Promised, inputs_of, world
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind

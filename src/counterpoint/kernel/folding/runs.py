@@ -27,15 +27,8 @@ from counterpoint.kernel.folding.places import (
 )
 from counterpoint.kernel.folding.promises import note_end
 from counterpoint.kernel.phases import ENDED_TASK, RUN, check
-from counterpoint.kernel.state import (
-    RANKS,
-    Last,
-    Run,
-    State,
-    Success,
-    TaskState,
-    settled,
-)
+from counterpoint.kernel.records import Last, Run, Success, TaskState
+from counterpoint.kernel.state import RANKS, State, settled
 from counterpoint.kernel.urgency import place
 
 #: Requests for runs that are remembered, so that one that is sent again is told from a new one.

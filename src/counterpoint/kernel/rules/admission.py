@@ -17,10 +17,11 @@ from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin,
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request, kept_as
+from counterpoint.kernel.records import Run
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough, is_kept_short
-from counterpoint.kernel.state import RANKS, Run, State, first_task
+from counterpoint.kernel.state import RANKS, State, first_task
 from counterpoint.kernel.urgency import task_due
 from counterpoint.model.trace import derive_trace
 

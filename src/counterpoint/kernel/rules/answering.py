@@ -19,6 +19,7 @@ from counterpoint.kernel.decisions import (
     RaiseRun,
     Reason,
 )
+from counterpoint.kernel.records import Attempt, Run
 from counterpoint.kernel.rules.batching import new_run
 from counterpoint.kernel.rules.confirming import refuse_late
 from counterpoint.kernel.rules.delivering import items_for, recorded
@@ -26,7 +27,7 @@ from counterpoint.kernel.rules.promising import miss
 from counterpoint.kernel.rules.publishing import publish
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.rules.throttling import calm
-from counterpoint.kernel.state import Attempt, Run, State
+from counterpoint.kernel.state import State
 from counterpoint.model.trace import trace_of
 
 

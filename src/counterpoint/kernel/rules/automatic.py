@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from counterpoint.kernel.decisions import Reason
-from counterpoint.kernel.state import Backlog, State
+from counterpoint.kernel.records import Backlog
+from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import Need, floors_of, needs, pools_of, tail
 from counterpoint.model.pipeline import Pipeline
 

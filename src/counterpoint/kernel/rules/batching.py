@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, PlaceRun, Reason
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.records import Backlog, Lane, Run
 from counterpoint.kernel.rules.automatic import await_idleness, ready
 from counterpoint.kernel.rules.splitting import split
 from counterpoint.kernel.rules.throttling import trip
-from counterpoint.kernel.state import RANKS, Backlog, Lane, Run, State
+from counterpoint.kernel.state import RANKS, State
 from counterpoint.kernel.urgency import Place, place, takes
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Trigger

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from counterpoint.kernel.decisions import Confirm, Reason
 from counterpoint.kernel.events import AnyEvent
-from counterpoint.kernel.state import Run, State
+from counterpoint.kernel.records import Run
+from counterpoint.kernel.state import State
 from counterpoint.model.trigger import Delivery
 
 

@@ -17,11 +17,12 @@ from counterpoint.kernel.decisions import (
 )
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.phases import ENDED_TASK
+from counterpoint.kernel.records import Run
 from counterpoint.kernel.rules.batching import batch_of
 from counterpoint.kernel.rules.delivering import deliver
 from counterpoint.kernel.rules.publishing import clash_of, publish_run, publish_tasks
 from counterpoint.kernel.rules.stopping import stop
-from counterpoint.kernel.state import Run, State, settled
+from counterpoint.kernel.state import State, settled
 from counterpoint.model.pipeline import Pipeline
 
 #: What becomes of a run's items: `decisions.FinishRun.items_become`.

@@ -43,9 +43,10 @@ from counterpoint.kernel.decisions import AnyDecision, KeepRoom, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.outlook import Outlook
 from counterpoint.kernel.queue import Request
+from counterpoint.kernel.records import Attempt, Run
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.shares import entitlement_of
-from counterpoint.kernel.state import RANKS, Attempt, Run, State
+from counterpoint.kernel.state import RANKS, State
 
 #: How many seconds of a victim's work a second of the taker's waiting is worth, for each class between them.
 WORTH = 4.0

@@ -9,7 +9,8 @@ from heapq import heappop
 from counterpoint.kernel.decisions import MissObligations, Oblige, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.obligations import calendar_of, newest
-from counterpoint.kernel.state import State, in_ms
+from counterpoint.kernel.records import in_ms
+from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Promised
 from counterpoint.model.workdays import counts, due_after, next_cutoff
 

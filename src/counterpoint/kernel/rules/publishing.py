@@ -8,8 +8,9 @@ import msgspec
 
 from counterpoint.kernel.decisions import AnyDecision, ConfirmAsset, Pin, PublishAsset, Reason, RefuseReport
 from counterpoint.kernel.events import Report
+from counterpoint.kernel.records import Run
 from counterpoint.kernel.rules.reflecting import claims
-from counterpoint.kernel.state import Run, State
+from counterpoint.kernel.state import State
 from counterpoint.model.pipeline import Pipeline
 
 

@@ -13,7 +13,8 @@ from collections.abc import Container, Iterator, Sequence
 from counterpoint.kernel.decisions import Pin, RaiseMark, Reason
 from counterpoint.kernel.events import AnyEvent, Change
 from counterpoint.kernel.obligations import is_slice, is_sliced, mark_of, mark_of_subject, newest, samples
-from counterpoint.kernel.state import AssetState, Mark, Run, State, in_ms
+from counterpoint.kernel.records import AssetState, Mark, Run, in_ms
+from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Input, inputs_of, world
 from counterpoint.model.pipeline import Pipeline
 

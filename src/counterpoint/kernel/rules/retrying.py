@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from counterpoint.kernel.decisions import AnyDecision, FailTask, Reason, RetryTask
 from counterpoint.kernel.events import AnyEvent
-from counterpoint.kernel.state import Run, State, TaskState
+from counterpoint.kernel.records import Run, TaskState
+from counterpoint.kernel.state import State
 from counterpoint.model.pipeline import Retry, Task
 
 #: So many attempts lost in a row, and the task fails: it may be what kills its host.

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from counterpoint.kernel.decisions import AnyDecision, Deliver, Item, Reason
 from counterpoint.kernel.events import AnyEvent, Change
 from counterpoint.kernel.obligations import newest
+from counterpoint.kernel.records import in_ms
 from counterpoint.kernel.rules.delivering import as_event, partition_of
-from counterpoint.kernel.state import State, in_ms
+from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import next_sample
 from counterpoint.model.lineage import world
 from counterpoint.model.pipeline import Pipeline

@@ -16,7 +16,8 @@ from itertools import islice
 from msgspec import Struct
 
 from counterpoint.kernel.decisions import Reason
-from counterpoint.kernel.state import Backlog, State
+from counterpoint.kernel.records import Backlog
+from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import place
 from counterpoint.model.pipeline import Pipeline
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from counterpoint.kernel.decisions import Reason, StopAttempt
-from counterpoint.kernel.state import Attempt, State
+from counterpoint.kernel.records import Attempt
+from counterpoint.kernel.state import State
 
 
 def stop(
