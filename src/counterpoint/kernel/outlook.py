@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from math import floor, inf
 
+from counterpoint.kernel.lengths import takes, task_takes
 from counterpoint.kernel.queue import Request, Room, Sign, Stand
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.shares import stand
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import takes, task_takes
 
 
 class Outlook:

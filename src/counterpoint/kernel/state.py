@@ -95,7 +95,7 @@ class Touched:
 
 
 class Reckoned:
-    """What `kernel/urgency.py` made of the plan and the bands in force; dropped when they change."""
+    """What `kernel/lengths.py` made of the plan and the bands in force; dropped when they change."""
 
     def __init__(self) -> None:
         #: Pipeline -> promised assets below it.

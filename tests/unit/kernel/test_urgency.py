@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 
 from counterpoint.kernel import events as e
+from counterpoint.kernel.lengths import hour_of_week, run_takes, tail, takes, task_due
 from counterpoint.kernel.records import Mark, Obligation, PromiseState, SourceState
-from counterpoint.kernel.urgency import (
-    Place,
-    hour_of_week,
-    needs,
-    place,
-    run_takes,
-    tail,
-    takes,
-    task_due,
-)
+from counterpoint.kernel.urgency import Place, needs, place
 from counterpoint.model.pipeline import After, Pipeline
 from counterpoint.model.plan import Asset, Plan
 from counterpoint.model.promise import Expected, Freshness

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from counterpoint.kernel import events as e
+from counterpoint.kernel.lengths import forget, sharers
 from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import floors_of, forget, part_of, reach, sharers
+from counterpoint.kernel.urgency import floors_of, part_of, reach
 
 
 def durations_learned(state: State, event: e.DurationsLearned) -> None:

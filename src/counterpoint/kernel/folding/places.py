@@ -5,11 +5,11 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Any
 
+from counterpoint.kernel.lengths import task_due
 from counterpoint.kernel.outlook import own_takes, usual_takes
 from counterpoint.kernel.phases import TASK, check
 from counterpoint.kernel.records import Attempt, Lane, Run, TaskState
 from counterpoint.kernel.state import RANKS, State, settled
-from counterpoint.kernel.urgency import task_due
 
 
 def enter(state: State, run: Run) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.lengths import task_due
 from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.records import Run
@@ -22,7 +23,6 @@ from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough, is_kept_short
 from counterpoint.kernel.state import RANKS, State, first_task
-from counterpoint.kernel.urgency import task_due
 from counterpoint.model.trace import derive_trace
 
 #: Resources of which nothing is kept for anybody, and for which nothing else is kept.

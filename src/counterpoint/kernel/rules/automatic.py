@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from counterpoint.kernel.decisions import Reason
+from counterpoint.kernel.lengths import pools_of, tail
 from counterpoint.kernel.records import Backlog
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import Need, floors_of, needs, pools_of, tail
+from counterpoint.kernel.urgency import Need, floors_of, needs
 from counterpoint.model.pipeline import Pipeline
 
 #: Items that only a completion can ask for wait for its cut-off, but not longer than this.

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 
 from counterpoint.kernel.decisions import AnyDecision, CancelRun, CreateRun, EndItems, Item, PlaceRun, Reason
 from counterpoint.kernel.events import AnyEvent
+from counterpoint.kernel.lengths import takes
 from counterpoint.kernel.records import Backlog, Lane, Run
 from counterpoint.kernel.rules.automatic import await_idleness, ready
 from counterpoint.kernel.rules.splitting import split
 from counterpoint.kernel.rules.throttling import trip
 from counterpoint.kernel.state import RANKS, State
-from counterpoint.kernel.urgency import Place, place, takes
+from counterpoint.kernel.urgency import Place, place
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.trigger import Trigger
 
