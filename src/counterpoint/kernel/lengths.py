@@ -19,7 +19,7 @@ from counterpoint.kernel.events import Band
 from counterpoint.kernel.obligations import terms
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.state import State
-from counterpoint.kernel.tails import Lengths, Tail, Way, Work, chance, span
+from counterpoint.kernel.tails import MOST_CERTAIN, NINE_IN_TEN, Distance, Tail, Way, Work, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task
@@ -54,6 +54,13 @@ def takes(state: State, pipeline: str, at: datetime | None = None) -> tuple[floa
 
 
 def _takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None:
+    known = state.reckoned.takes.setdefault(pipeline, {})
+    if hour not in known:
+        known[hour] = _reckon_takes(state, pipeline, hour)
+    return known[hour]
+
+
+def _reckon_takes(state: State, pipeline: str, hour: str) -> tuple[float, float] | None:
     band = state.bands.get((pipeline, ""))
     tasks = _tasks(state, pipeline)
     if band is not None:
@@ -186,26 +193,24 @@ def tail(state: State, pipeline: str, asset: str, at: datetime | None) -> Tail |
     Args:
         at: for which hour of the week, where hours differ; None for all of them together.
     """
-    reckoned, hour = state.reckoned, _hour(state, at)
-    tails = reckoned.tails.get((asset, hour))
-    if tails is None:
-        tails = reckoned.tails[asset, hour] = {}
-    elif pipeline in tails:
-        return tails[pipeline]
+    tails, hour = state.reckoned.tails, _hour(state, at)
     stack = [pipeline]
     while stack:
         name = stack[-1]
-        if name in tails:
+        known = tails.setdefault(name, {}).setdefault(asset, {})
+        if hour in known:
             stack.pop()
             continue
         onward = [each for each in state.plan.lineage.onward[name] if asset in _assets_below(state, each)]
-        if missing := [each for each in onward if each not in tails]:
+        rest = [tails.get(each, {}).get(asset, {}) for each in onward]
+        if missing := [each for each, found in zip(onward, rest, strict=True) if hour not in found]:
             stack += missing
             continue
         own = _takes(state, name, hour)
-        tails[name] = _sum(span(*own) if own else None, (_step(state, each, tails[each]) for each in onward))
+        steps = (_step(state, each, found[hour]) for each, found in zip(onward, rest, strict=True))
+        known[hour] = _sum(span(*own) if own else None, steps)
         stack.pop()
-    return tails[pipeline]
+    return tails[pipeline][asset][hour]
 
 
 def _hour(state: State, at: datetime | None) -> str:
@@ -273,50 +278,86 @@ def _gap(state: State, pipeline: str) -> float:
 
 def forget(state: State, pipeline: str) -> None:
     """Drop what was reckoned with the durations of a pipeline."""
-    below = _assets_below(state, pipeline)
+    reckoned = state.reckoned
     bands = (state.bands.get((pipeline, task)) for task in ("", *_tasks(state, pipeline)))
-    if state.reckoned.by_hour or any(band is not None and band.hours for band in bands):
-        state.reckoned.by_hour = None
-    for asset, hour in list(state.reckoned.tails):
-        if asset in below:
-            del state.reckoned.tails[asset, hour]
-            state.reckoned.lengths.pop((asset, hour), None)
-    for digest, name in list(state.reckoned.paths):
+    if reckoned.by_hour or any(band is not None and band.hours for band in bands):
+        reckoned.by_hour = None
+    reckoned.takes.pop(pipeline, None)
+    below = _assets_below(state, pipeline)
+    for name in above(state, pipeline):
+        for asset, tails in reckoned.tails.get(name, {}).items():
+            if asset in below:
+                tails.clear()
+        for promise, hour in list(reckoned.distances.get(name, ())):
+            if promise[0] in below:
+                del reckoned.distances[name][promise, hour]
+    for digest, name in list(reckoned.paths):
         if name == pipeline:
-            del state.reckoned.paths[digest, name]
+            del reckoned.paths[digest, name]
     declared = state.plan.pipelines.get(pipeline)
     for pool in pools_of(declared) if declared is not None else ():
-        state.reckoned.work.pop(pool, None)
-        # Any way through that pool keeps time back for what else it has to do.
-        state.reckoned.lengths = {}
+        reckoned.work.pop(pool, None)
+        reckoned.edition_of_work += 1
 
 
-def lengths_to(
-    state: State, pipeline: str, promise: Promised, due: datetime, count: int, *, alone: bool = False
-) -> Lengths:
-    """How long it takes from a pipeline on, as so many obligations ask for that are due at a time.
+def above(state: State, pipeline: str) -> tuple[str, ...]:
+    """A pipeline, and all those whose changes come to it, if something below is promised."""
+    known = state.reckoned.above.get(pipeline)
+    if known is None:
+        lineage, found = state.plan.lineage, dict.fromkeys([pipeline])
+        waiting = [pipeline] if pipeline in lineage.inputs else []
+        while waiting:
+            for each in lineage.inputs[waiting.pop()]:
+                for writer in lineage.writers.get(each.asset, ()):
+                    if writer not in found:
+                        found[writer] = None
+                        waiting.append(writer)
+        known = state.reckoned.above[pipeline] = tuple(found)
+    return known
 
-    Args:
-        alone: leave out of `lead_s` what others need; it is not asked for.
-    """
-    made = terms(state.plan, promise)
-    certain = chance(made.target, count)
+
+def distance(state: State, pipeline: str, promise: Promised, at: datetime | None) -> Distance | None:
+    """How far it is from a pipeline to a promise below it; None where something on the way is unknown."""
+    hour = _hour(state, at)
+    known = state.reckoned.distances.get(pipeline)
+    if known is None:
+        known = state.reckoned.distances[pipeline] = {}
+    if (promise, hour) in known:
+        return known[promise, hour]
+    way, made = tail(state, pipeline, promise[0], at), terms(state.plan, promise)
     most = made.within.total_seconds() if isinstance(made, Freshness) else inf
-    known = state.reckoned.lengths.setdefault((promise[0], _hour(state, due)), {})
-    found = known.get((pipeline, promise[1], certain))
+    found = known[promise, hour] = None if way is None else Distance(
+        pipeline, promise[0], tail=way, wait=_wait(state, pipeline), target=made.target, most=most
+    )  # fmt: skip
+    return found
+
+
+def lead(state: State, way: Distance, certain: float) -> timedelta:
+    """How long before an obligation is due a run is made, so that it is in time with a chance.
+
+    That is the tail and the wait before it, or the time that all work on the way takes and that others may need.
+    """
+    if way.of_work != state.reckoned.edition_of_work:
+        way.of_work, way.leads = state.reckoned.edition_of_work, {}
+    found = way.leads.get(certain)
     if found is None:
-        way = tail(state, pipeline, promise[0], due)
-        if way is None:
-            return Lengths()
-        lead = _wait(state, pipeline).then(way).within(certain, most)
-        found = Lengths(way.within(certain, most), lead, way.usual, way.unhindered(certain))
-        known[pipeline, promise[1], certain] = found
-    if alone:
-        return found
-    assert found.lead_s is not None, "what is known of a way is known of what goes before it"
-    # Apart, because it changes with what others take.
-    busy_s = found.alone_s + _others(state, pipeline, promise[0], most - found.alone_s)
-    return found if busy_s <= found.lead_s else Lengths(found.tail_s, busy_s, found.usual_s, found.alone_s)
+        lengths = way.lengths(certain)
+        busy_s = lengths.alone_s + _others(state, way.pipeline, way.asset, way.most - lengths.alone_s)
+        found = way.leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
+    return found
+
+
+def longest_lead(state: State, way: Distance) -> timedelta:
+    """What `lead` is at most, whatever the chance."""
+    if way.of_work != state.reckoned.edition_of_work:
+        way.of_work, way.leads = state.reckoned.edition_of_work, {}
+    found = way.leads.get(inf)
+    if found is None:
+        # The surer, the less is left to wait for others: so each for itself.
+        surest, least_sure = way.lengths(MOST_CERTAIN), way.lengths(NINE_IN_TEN)
+        busy_s = surest.alone_s + _others(state, way.pipeline, way.asset, way.most - least_sure.alone_s)
+        found = way.leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
+    return found
 
 
 def _others(state: State, pipeline: str, asset: str, most: float) -> float:
@@ -367,16 +408,17 @@ def _work(state: State, pool: str) -> Work:
     return known
 
 
-def sharers(state: State, pipeline: str) -> list[str]:
-    """A pipeline, and those with a trigger that use one of its pools: how long it takes matters to them.
+def sharers(state: State, pipelines: Iterable[str]) -> list[str]:
+    """Pipelines, and those with a trigger that use one of their pools: how long they take matters to them.
 
     Only where something is promised: else nobody keeps time back for others.
     """
+    found = dict.fromkeys(pipelines)
     if not state.plan.lineage.promises:
-        return [pipeline]
-    declared, users = state.plan.pipelines.get(pipeline), _users(state)
-    pools = pools_of(declared) if declared is not None else ()
-    return list(dict.fromkeys([pipeline, *(name for pool in pools for name in users.get(pool, ()))]))
+        return list(found)
+    declared, users = [state.plan.pipelines.get(name) for name in found], _users(state)
+    pools = dict.fromkeys(pool for each in declared if each is not None for pool in pools_of(each))
+    return list(found | dict.fromkeys(name for pool in pools for name in users.get(pool, ())))
 
 
 def _users(state: State) -> dict[str, list[str]]:
@@ -387,12 +429,6 @@ def _users(state: State) -> dict[str, list[str]]:
             for pool in pools_of(pipeline) if pipeline.trigger is not None else ():
                 state.reckoned.users.setdefault(pool, []).append(name)
     return state.reckoned.users
-
-
-def least_s(state: State, pipeline: str, asset: str) -> float:
-    """Seconds from a pipeline's start to a promised asset, by medians, if nothing waits for anything."""
-    way = tail(state, pipeline, asset, None)
-    return way.least if way is not None else 0.0
 
 
 def first_step_s(state: State, pipeline: str) -> float:

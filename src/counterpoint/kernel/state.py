@@ -38,7 +38,8 @@ from counterpoint.kernel.records import (
     TaskState,
     obligation_of,
 )
-from counterpoint.kernel.tails import Lengths, Tail, Way, Work
+from counterpoint.kernel.tails import Distance, Tail, Way, Work
+from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind, Rate
@@ -104,10 +105,14 @@ class Reckoned:
         self.automatic: dict[tuple[str, str], tuple[str, ...]] = {}
         #: Whether any band has hours; None until it is asked for.
         self.by_hour: bool | None = None
-        #: (promised asset, hour of the week or "") -> pipeline -> from its start until the asset has it.
-        self.tails: dict[tuple[str, str], dict[str, Tail | None]] = {}
-        #: The same -> (pipeline, promise, chance) -> how long it takes from there with that chance.
-        self.lengths: dict[tuple[str, str], dict[tuple[str, str, float], Lengths]] = {}
+        #: Pipeline -> hour of the week or "" -> seconds that half and nine in ten of its runs stay below.
+        self.takes: dict[str, dict[str, tuple[float, float] | None]] = {}
+        #: Pipeline -> promised asset -> hour of the week or "" -> from its start until the asset has it.
+        self.tails: dict[str, dict[str, dict[str, Tail | None]]] = {}
+        #: Pipeline -> (promise, hour of the week or "") -> how far it is from there.
+        self.distances: dict[str, dict[tuple[Promised, str], Distance | None]] = {}
+        #: Pipeline -> itself, and all those whose changes come to it.
+        self.above: dict[str, tuple[str, ...]] = {}
         #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
         self.paths: dict[tuple[str, str], dict[str, float]] = {}
         #: Pipeline -> the longest that its clock leaves between two ticks.
@@ -118,6 +123,8 @@ class Reckoned:
         self.users: dict[str, list[str]] | None = None
         #: Pool -> what it has to do if each pipeline that uses it runs once.
         self.work: dict[str, Work] = {}
+        #: How often that changed, for any pool.
+        self.edition_of_work = 0
 
 
 class Written:

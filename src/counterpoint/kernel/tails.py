@@ -16,6 +16,7 @@ at once with one change each are what everything waits for.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import lru_cache
 from math import inf, sqrt
 from statistics import NormalDist
@@ -73,19 +74,52 @@ class Tail(Struct, frozen=True, gc=False):
 
 
 class Lengths(Struct, frozen=True, gc=False):
-    """From a pipeline's start until the promised asset has what it made, in seconds; None is unknown.
+    """From a pipeline's start until the promised asset has what it made, with the chance that is asked for.
 
     Attributes:
-        tail_s: with the chance that the promise's target asks for.
-        lead_s: the same, and before it all that it may have to wait for what else the pools on the way do.
-        usual_s: by medians, if nothing has to wait for slots.
-        alone_s: as `tail_s`, if nothing has to wait for slots.
+        tail: by the p90s of all steps and waits at least.
+        lead_s: the same, and before it the pipeline's own wait; in seconds.
+        alone_s: if nothing has to wait for slots; in seconds.
     """
 
-    tail_s: float | None = None
-    lead_s: float | None = None
-    usual_s: float | None = None
-    alone_s: float = 0.0
+    tail: timedelta
+    lead_s: float
+    alone_s: float
+
+
+class Distance:
+    """How far it is from a pipeline's start to a promise below it, for as many obligations as are served at once.
+
+    Attributes:
+        most: seconds from a change until it is due.
+        least: by medians, if nothing waits for anything.
+        usual: by medians, if nothing has to wait for slots.
+        longest: the longest tail, however few are served.
+        leads: how long before it is due a run is made, by chance, while `of_work` is what pools have to do;
+            `kernel/lengths.py` keeps it.
+    """
+
+    __slots__ = ("_known", "_lead", "_tail", "asset", "leads", "least", "longest", "most", "of_work", "pipeline",
+                 "target", "usual")  # fmt: skip
+
+    def __init__(self, pipeline: str, asset: str, *, tail: Tail, wait: Tail, target: float, most: float) -> None:
+        self.pipeline, self.asset, self.target, self.most = pipeline, asset, target, most
+        self._tail, self._lead = tail, wait.then(tail)
+        self._known: dict[float, Lengths] = {}
+        self.least, self.usual = timedelta(seconds=tail.least), timedelta(seconds=tail.usual)
+        self.longest = self.lengths(MOST_CERTAIN).tail
+        self.leads: dict[float, timedelta] = {}
+        self.of_work = -1
+
+    def lengths(self, certain: float) -> Lengths:
+        """With a chance between `NINE_IN_TEN` and `MOST_CERTAIN`; the higher, the longer."""
+        found = self._known.get(certain)
+        if found is None:
+            tail_s = self._tail.within(certain, self.most)
+            found = self._known[certain] = Lengths(
+                timedelta(seconds=tail_s), self._lead.within(certain, self.most), self._tail.unhindered(certain)
+            )
+        return found
 
 
 class Way(Struct, frozen=True, gc=False):

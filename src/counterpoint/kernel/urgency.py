@@ -7,20 +7,24 @@ from this pipeline's start down to the promised asset (`kernel/lengths.py`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from math import inf
 
 from msgspec import Struct
 
-from counterpoint.kernel.lengths import first_step_s, least_s, lengths_to
+from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead
 from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest
 from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState
 from counterpoint.kernel.state import State
-from counterpoint.kernel.tails import Lengths
+from counterpoint.kernel.tails import Distance, chance
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.promise import Completion
 from counterpoint.model.workdays import counts, next_cutoff
+
+#: Later than anything that is due.
+LATEST = datetime.max.replace(tzinfo=UTC)
+NOTHING = timedelta()
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -40,66 +44,87 @@ class Place(Struct, frozen=True, gc=False):
 
 
 class Need(Struct, frozen=True, gc=False):
-    """An obligation that a pipeline has yet to serve.
+    """The obligation for whose sake a pipeline should run first.
 
     Attributes:
         source: the source of which it must have more.
         due: None for one that was missed and is not reached yet: the sooner the better.
-        servable: all that the pipeline is made of has what is asked for.
-        brings: it has more than the pipeline: a run now would bring something of the source.
-        lengths: how long it takes from here.
+        moment: when a run should be made for it; None is at once.
+        lead: from `moment` to `due`; None where nothing is between, because what is asked for is not there yet.
     """
 
     asset: str
     source: str
-    due: datetime | None
-    servable: bool
-    brings: bool
-    lengths: Lengths
+    due: datetime | None = None
+    moment: datetime | None = None
+    lead: timedelta | None = None
 
 
-def needs(
-    state: State, pipeline: str, floors: Mapping[str, int], *, only: bool = False, hopeful: bool = False
-) -> Iterator[Need]:
-    """What is due first of each promise below, and of each source, that a pipeline has yet to serve.
+class _View:
+    """What a pipeline has of each source, and what it would have after a run now, while one lane is looked at."""
+
+    __slots__ = ("_pipeline", "_reached", "_state", "has")
+
+    def __init__(self, state: State, pipeline: str, floors: Mapping[str, int], sources: Iterable[str]) -> None:
+        self._state, self._pipeline = state, pipeline
+        self._reached: dict[str, float] = {}
+        #: Source -> up to where all that it writes has it without the lane's items.
+        self.has: dict[str, int] = {}
+        marks = state.marks
+        written = [marks.get(asset) for asset in state.plan.lineage.written[pipeline]]
+        parts = [mark.parts.get(pipeline, {}) if mark is not None else {} for mark in written]
+        for source in sources:
+            has = min([part.get(source, 0) for part in parts])
+            floor = floors.get(source, 0)
+            self.has[source] = has if has > floor else floor
+
+    def reach(self, source: str) -> float:
+        """Up to where all that it is made of has a source."""
+        found = self._reached.get(source)
+        if found is None:
+            found = self._reached[source] = reach(self._state, self._pipeline, source)
+        return found
+
+    def serves(self, obligation: Obligation) -> bool:
+        """Whether all that it is made of has what an obligation asks for."""
+        through = self._state.plan.lineage.through[self._pipeline]
+        asked = obligation.marks.items()
+        return all(self.reach(source) >= mark for source, mark in asked if len(asked) == 1 or source in through)
+
+    def chance(self, way: Distance, promise: PromiseState, source: str) -> float:
+        """With which chance a run now must be in time: the more it serves at once, the less."""
+        return chance(way.target, _count_open(promise, source, self.has[source], self.reach(source)))
+
+
+def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need | None:
+    """For whose sake a pipeline should make a run of items with these floors first; None where nothing is owed.
 
     Args:
-        floors: source -> what the pipeline has of it without some items.
-        only: leave out sources of which there is no floor: those items have nothing to do with them.
-        hopeful: leave out what cannot be kept any more even if nothing waits and all is quick.
+        floors: source -> what the pipeline has of it without these items, which have nothing to do with others.
     """
-    lineage = state.plan.lineage
-    if not (below := lineage.below.get(pipeline, ())):
-        return
-    sources = sorted(floors) if only else lineage.through[pipeline]
-    parts = {source: max(part_of(state, pipeline, source), floors.get(source, 0)) for source in sources}
-    reached: dict[str, float] = {}
+    if not (below := state.plan.lineage.below.get(pipeline, ())):
+        return None
+    view, best, earliest = _View(state, pipeline, floors, sorted(floors)), None, LATEST
     for key in below:
         promise = state.promises.get(key)
         if promise is None or not (promise.open or promise.late):
             continue
-        opened, missed = promise.open, promise.late
-        after = state.at + timedelta(seconds=least_s(state, pipeline, key[0])) if hopeful else None
-        is_whole = "" in opened
-        for source, has in parts.items():
-            open_first = _first_due(promise, source, has, after) if is_whole or source in opened else ()
-            late = missed.get(source, 0)
-            if not open_first and late <= has:
-                continue
-            if source not in reached:
-                reached[source] = reach(state, pipeline, source)
-            brings = has < reached[source]
-            for first in open_first:
-                servable = first.marks[source] <= reached[source]
-                if servable and len(first.marks) > 1:
-                    asked = [each for each in first.marks.items() if each[0] in lineage.through[pipeline]]
-                    servable = all(reach(state, pipeline, other) >= mark for other, mark in asked)
-                count = _count_open(promise, source, has, reached[source])
-                lengths = lengths_to(state, pipeline, key, first.due, count, alone=hopeful)
-                yield Need(key[0], source, first.due, servable, brings, lengths)
-            if late > has:
-                lengths = lengths_to(state, pipeline, key, state.at, 1, alone=True)
-                yield Need(key[0], source, None, late <= reached[source], brings, lengths)
+        for source, has in view.has.items():
+            for first in _first_due(promise, source, has, None):
+                way = distance(state, pipeline, key, first.due)
+                if way is not None and first.due - longest_lead(state, way) > earliest:
+                    continue
+                serves, moment, seconds = view.serves(first), first.due, None
+                if way is None and (serves or has < view.reach(source)):
+                    return Need(key[0], source, first.due)
+                if serves and way is not None:
+                    seconds = lead(state, way, view.chance(way, promise, source))
+                    moment -= seconds
+                if best is None or (moment, key[0]) < (earliest, best.asset):
+                    best, earliest = Need(key[0], source, first.due, moment, seconds), moment
+            if promise.late.get(source, 0) > has and has < view.reach(source):
+                return Need(key[0], source)
+    return best
 
 
 def part_of(state: State, pipeline: str, source: str) -> int:
@@ -110,14 +135,8 @@ def part_of(state: State, pipeline: str, source: str) -> int:
 
 def reach(state: State, pipeline: str, source: str) -> float:
     """Up to where all that a pipeline is made of has the changes of a source; no end where nothing leads to it."""
-    return min(
-        (
-            mark_of_subject(state, each.subject, source)
-            for each in state.plan.lineage.inputs[pipeline]
-            if source in each.sources
-        ),
-        default=inf,
-    )
+    subjects = state.plan.lineage.given[pipeline].get(source, ())
+    return min([mark_of_subject(state, subject, source) for subject in subjects], default=inf)
 
 
 def _first_open(promise: PromiseState, source: str, has: int, after: datetime | None = None) -> Obligation | None:
@@ -196,24 +215,36 @@ def place(state: State, lane: Lane) -> Place:
     What cannot be kept any more, even if nothing waits and everything takes no longer than it does in half of the
     cases, gives way to what can: it gives no place.
     """
-    backlog = state.backlogs.get(lane)
+    pipeline, backlog, lineage = lane[0], state.backlogs.get(lane), state.plan.lineage
+    if not (below := lineage.below.get(pipeline, ())):
+        return Place()
     floors = floors_of(state, backlog) if backlog is not None else {}
-    own = timedelta(seconds=first_step_s(state, lane[0]))
-    latest: datetime | None = None
-    ends: datetime | None = None
+    view = _View(state, pipeline, floors, lineage.through[pipeline])
+    latest = ends = until = LATEST
     wanted: datetime | None = None
-    until: datetime | None = None
-    for need in needs(state, lane[0], floors, hopeful=True):
-        if need.due is None or not need.servable:
+    for key in below:
+        promise = state.promises.get(key)
+        if promise is None or not promise.open:
             continue
-        start = need.due - timedelta(seconds=need.lengths.tail_s or 0.0)
-        latest = start if latest is None else min(latest, start)
-        lapses = need.due - timedelta(seconds=least_s(state, lane[0], need.asset))
-        until = lapses if until is None else min(until, lapses)
-        end = need.due - timedelta(seconds=need.lengths.usual_s or 0.0) + own
-        if ends is None or end < ends:
-            ends, wanted = end, need.due
-    return Place(latest, ends, wanted, until)
+        way = distance(state, pipeline, key, None)
+        least = way.least if way is not None else NOTHING
+        for source, has in view.has.items():
+            for first in _first_due(promise, source, has, state.at + least):
+                due, way = first.due, distance(state, pipeline, key, first.due)
+                longest, usual = (way.longest, way.usual) if way is not None else (NOTHING, NOTHING)
+                if due - longest >= latest and due - usual >= ends and due - least >= until:
+                    continue
+                if not view.serves(first):
+                    continue
+                until = min(until, due - least)
+                if due - longest < latest:
+                    certain = view.chance(way, promise, source) if way is not None else 0.0
+                    latest = min(latest, due - (way.lengths(certain).tail if way is not None else NOTHING))
+                if due - usual < ends:
+                    ends, wanted = due - usual, due
+    if wanted is None:
+        return Place()
+    return Place(latest, ends + timedelta(seconds=first_step_s(state, pipeline)), wanted, until)
 
 
 def next_sample(state: State, pipeline: str) -> datetime | None:
@@ -234,11 +265,11 @@ def _sample_for(state: State, pipeline: str, key: Promised, source: str) -> date
         # The last sample was of a day that does not count, so that it made no obligation: the next is of one
         # that does. A completion asks when its cut-off comes.
         return None if key[1] == "completion" else _next_that_counts(state, key)
-    seconds = lengths_to(state, pipeline, key, first.due, 1).lead_s
-    if seconds is None:
+    way = distance(state, pipeline, key, first.due)
+    if way is None:
         # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
         return first.since if key[1] == "completion" else first.since + (first.due - first.since) / 2
-    return first.due - timedelta(seconds=seconds)
+    return first.due - lead(state, way, chance(way.target, 1))
 
 
 def _next_that_counts(state: State, key: Promised) -> datetime:

@@ -76,6 +76,7 @@ class Lineage:
     Attributes:
         inputs: pipeline -> what it is made of, as far as it leads to a source. Only pipelines at or below
             whose writes a promise stands.
+        given: pipeline -> source -> the subjects by which it comes.
         through: pipeline -> the sources that reach what it writes.
         sources: asset -> the sources in it; an asset that nobody writes is its own source. Only assets at
             or below which a promise stands.
@@ -91,6 +92,7 @@ class Lineage:
 
     def __init__(self, plan: Plan) -> None:
         self.inputs: dict[str, tuple[Input, ...]] = {}
+        self.given: dict[str, dict[str, tuple[str, ...]]] = {}
         self.through: dict[str, tuple[str, ...]] = {}
         self.sources: dict[str, tuple[str, ...]] = {}
         self.promises: dict[str, tuple[Promised, ...]] = {}
@@ -201,6 +203,10 @@ class Lineage:
                 Input(each.subject, each.subscribed, reached.members(each.subject)) for each in inputs
             )
             self.through[name] = reached.members(f"pipeline:{name}")
+            given: dict[str, tuple[str, ...]] = {}
+            for each in self.inputs[name]:
+                given |= {source: (*given.get(source, ()), each.subject) for source in each.sources}
+            self.given[name] = given
             self.below[name] = wanted.members(f"pipeline:{name}")
         readers: dict[str, list[str]] = {}
         for name, inputs in self.inputs.items():

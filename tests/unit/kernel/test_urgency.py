@@ -10,7 +10,7 @@ import pytest
 from counterpoint.kernel import events as e
 from counterpoint.kernel.lengths import hour_of_week, run_takes, tail, takes, task_due
 from counterpoint.kernel.records import Mark, Obligation, PromiseState, SourceState
-from counterpoint.kernel.urgency import Place, needs, place
+from counterpoint.kernel.urgency import Place, first_need, place
 from counterpoint.model.pipeline import After, Pipeline
 from counterpoint.model.plan import Asset, Plan
 from counterpoint.model.promise import Expected, Freshness
@@ -237,8 +237,9 @@ def test_what_is_not_there_upstream_cannot_be_served(kernel: Kernel) -> None:
     learn(kernel, clean=60, mart=120)
     owed(kernel, 30 * MINUTE)
 
-    assert [need.servable for need in needs(kernel.state, "clean", {})] == [True]
-    assert [need.servable for need in needs(kernel.state, "mart", {})] == [False]
+    clean, mart = (first_need(kernel.state, name, {"asset:raw": 0}) for name in ("clean", "mart"))
+    assert clean is not None and clean.moment == START + 27 * MINUTE
+    assert mart is not None and (mart.moment, mart.lead) == (START + 30 * MINUTE, None)
     assert place(kernel.state, ("mart", "", "")) == Place()
 
 
@@ -246,11 +247,10 @@ def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
     kernel.declare(chain())
     owed(kernel, 30 * MINUTE, 40 * MINUTE)
 
-    assert [need.due for need in needs(kernel.state, "clean", {"asset:raw": 1}, only=True)] == [
-        START + 40 * MINUTE
-    ]
-    assert list(needs(kernel.state, "clean", {"asset:raw": 2}, only=True)) == []
-    assert list(needs(kernel.state, "clean", {}, only=True)) == []
+    need = first_need(kernel.state, "clean", {"asset:raw": 1})
+    assert need is not None and need.due == START + 40 * MINUTE
+    assert first_need(kernel.state, "clean", {"asset:raw": 2}) is None
+    assert first_need(kernel.state, "clean", {}) is None
 
 
 def test_a_deadline_gives_a_place(kernel: Kernel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from counterpoint.kernel import events as e
-from counterpoint.kernel.lengths import forget, sharers
+from counterpoint.kernel.lengths import above, forget, sharers
 from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import floors_of, part_of, reach
@@ -14,32 +14,24 @@ from counterpoint.kernel.urgency import floors_of, part_of, reach
 def durations_learned(state: State, event: e.DurationsLearned) -> None:
     for band in event.bands:
         state.bands[band.pipeline, band.task] = band
-    for pipeline in dict.fromkeys(band.pipeline for band in event.bands):
-        learn_again(state, pipeline)
+    learn_again(state, dict.fromkeys(band.pipeline for band in event.bands))
     # What runs may last longer than was thought, or end sooner.
     state.touched.preemption = True
 
 
-def learn_again(state: State, pipeline: str) -> None:
-    """What a pipeline takes is another now: whatever was reckoned with it is reckoned anew."""
-    forget(state, pipeline)
-    declared = state.plan.pipelines.get(pipeline)
-    for task in ("", *(declared.tasks if declared else ())):
-        state.queue.learn((pipeline, task), usual_takes(state, pipeline, task))
-    touch(state, above(state, sharers(state, pipeline)))
+def learn_again(state: State, pipelines: Iterable[str]) -> None:
+    """What pipelines take is another now: whatever was reckoned with it is reckoned anew."""
+    for pipeline in pipelines:
+        forget(state, pipeline)
+        declared = state.plan.pipelines.get(pipeline)
+        for task in ("", *(declared.tasks if declared else ())):
+            state.queue.learn((pipeline, task), usual_takes(state, pipeline, task))
+    touch(state, _above(state, sharers(state, pipelines)))
 
 
-def above(state: State, pipelines: Iterable[str]) -> Iterable[str]:
-    """Pipelines and all those whose changes come to them, if something below is promised."""
-    lineage, found = state.plan.lineage, dict.fromkeys(pipelines)
-    waiting = [name for name in found if name in lineage.inputs]
-    while waiting:
-        for each in lineage.inputs[waiting.pop()]:
-            for writer in lineage.writers.get(each.asset, ()):
-                if writer not in found:
-                    found[writer] = None
-                    waiting.append(writer)
-    return found
+def _above(state: State, pipelines: Iterable[str]) -> dict[str, None]:
+    """Pipelines and all those whose changes come to them."""
+    return dict.fromkeys(name for pipeline in pipelines for name in above(state, pipeline))
 
 
 def touch_above(state: State, asset: str, marks: Mapping[str, int], *, since: int = 0) -> None:
@@ -68,7 +60,7 @@ def _between(state: State, asset: str, source: str) -> tuple[str, ...]:
     known = state.reckoned.automatic.get((asset, source))
     if known is None:
         pipelines, lineage = state.plan.pipelines, state.plan.lineage
-        names = above(state, lineage.writers.get(asset, ()))
+        names = _above(state, lineage.writers.get(asset, ()))
         triggers = ((name, pipelines[name].trigger) for name in names if source in lineage.through[name])
         known = tuple(name for name, trigger in triggers if trigger is not None and trigger.auto is not None)
         state.reckoned.automatic[asset, source] = known

@@ -231,7 +231,7 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         if known is None or known.began <= run.admitted:
             state.successes[run.pipeline] = Success(run.admitted, (decision.at - run.admitted).total_seconds())
             if (run.pipeline, "") not in state.bands:
-                learn_again(state, run.pipeline)
+                learn_again(state, (run.pipeline,))
     if run.pipeline in state.plan.samplers:
         state.touched.samplers[run.pipeline] = None
     state.written.runs[run.run] = run

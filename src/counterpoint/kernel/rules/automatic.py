@@ -15,7 +15,7 @@ from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.lengths import pools_of, tail
 from counterpoint.kernel.records import Backlog
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import Need, floors_of, needs
+from counterpoint.kernel.urgency import Need, first_need, floors_of
 from counterpoint.model.pipeline import Pipeline
 
 #: Items that only a completion can ask for wait for its cut-off, but not longer than this.
@@ -40,24 +40,10 @@ def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime,
 def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime, Reason]:
     """The earliest of the moments at which promises want a run of these items."""
     assert backlog.first is not None and backlog.last is not None
-    first: tuple[datetime, Need, float | None] | None = None
     figures = {"items": len(backlog)}
-    for need in needs(state, pipeline.name, floors_of(state, backlog), only=True):
-        seconds: float | None = None
-        if need.due is None:
-            if need.brings:
-                return backlog.last, Reason("late-already", figures | {"asset": need.asset})
-            continue
-        moment = need.due
-        if need.servable or (need.brings and need.lengths.lead_s is None):
-            if need.lengths.lead_s is None:
-                return backlog.last, Reason("duration-unknown", figures | {"asset": need.asset})
-            seconds = need.lengths.lead_s
-            moment -= timedelta(seconds=seconds)
-        if first is None or (moment, need.asset) < (first[0], first[1].asset):
-            first = moment, need, seconds
-    if first is not None:
-        return first[0], _reason(figures, first[1], first[2])
+    need = first_need(state, pipeline.name, floors_of(state, backlog))
+    if need is not None:
+        return need.moment or backlog.last, _reason(figures, need)
     below = state.plan.lineage.below.get(pipeline.name, ())
     for asset, _ in below:
         if tail(state, pipeline.name, asset, state.at) is None:
@@ -68,12 +54,17 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
     return backlog.first + longest, Reason("nothing-owed", figures | {"wait_s": longest.total_seconds()})
 
 
-def _reason(figures: dict[str, Any], need: Need, seconds: float | None) -> Reason:
-    """Why a run is made at that moment; without `seconds` because what is not there is waited for no longer."""
-    about = figures | {"asset": need.asset, "due": need.due.isoformat() if need.due is not None else ""}
-    if seconds is None:
+def _reason(figures: dict[str, Any], need: Need) -> Reason:
+    """Why a run is made for a need at its moment."""
+    about = figures | {"asset": need.asset}
+    if need.due is None:
+        return Reason("late-already", about)
+    if need.moment is None:
+        return Reason("duration-unknown", about)
+    about["due"] = need.due.isoformat()
+    if need.lead is None:
         return Reason("upstream-awaited", about | {"source": need.source})
-    return Reason("latest-start", about | {"takes_s": round(seconds, 3)})
+    return Reason("latest-start", about | {"takes_s": round(need.lead.total_seconds(), 3)})
 
 
 def is_idle(state: State, pipeline: Pipeline) -> bool:
