@@ -219,7 +219,11 @@ def place(state: State, lane: Lane) -> Place:
     if not (below := lineage.below.get(pipeline, ())):
         return Place()
     floors = floors_of(state, backlog) if backlog is not None else {}
-    view = _View(state, pipeline, floors, lineage.through[pipeline])
+    sources = lineage.through[pipeline]
+    if backlog is not None:
+        # What comes with items, but with none of these, is brought by another lane or was brought already.
+        sources = tuple(sorted({*floors, *lineage.unasked[pipeline]}))
+    view = _View(state, pipeline, floors, sources)
     latest = ends = until = LATEST
     wanted: datetime | None = None
     for key in below:

@@ -78,6 +78,8 @@ class Lineage:
             whose writes a promise stands.
         given: pipeline -> source -> the subjects by which it comes.
         through: pipeline -> the sources that reach what it writes.
+        unasked: pipeline -> those of them that come to it, also, otherwise than by what starts it: whatever a run
+            is for, it may have more of them.
         sources: asset -> the sources in it; an asset that nobody writes is its own source. Only assets at
             or below which a promise stands.
         promises: asset -> the promises at or below it, sorted.
@@ -94,6 +96,7 @@ class Lineage:
         self.inputs: dict[str, tuple[Input, ...]] = {}
         self.given: dict[str, dict[str, tuple[str, ...]]] = {}
         self.through: dict[str, tuple[str, ...]] = {}
+        self.unasked: dict[str, tuple[str, ...]] = {}
         self.sources: dict[str, tuple[str, ...]] = {}
         self.promises: dict[str, tuple[Promised, ...]] = {}
         self.below: dict[str, tuple[Promised, ...]] = {}
@@ -207,6 +210,8 @@ class Lineage:
             for each in self.inputs[name]:
                 given |= {source: (*given.get(source, ()), each.subject) for source in each.sources}
             self.given[name] = given
+            only_read = [source for each in self.inputs[name] if not each.subscribed for source in each.sources]
+            self.unasked[name] = tuple(sorted(set(only_read))) if inputs else self.through[name]
             self.below[name] = wanted.members(f"pipeline:{name}")
         readers: dict[str, list[str]] = {}
         for name, inputs in self.inputs.items():
