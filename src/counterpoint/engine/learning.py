@@ -9,10 +9,11 @@ from datetime import datetime
 from counterpoint.analysis.durations import Learner
 from counterpoint.engine.decide import Decider
 from counterpoint.kernel.events import AnyEvent, DurationsLearned, PlanDeclared
+from counterpoint.kernel.lengths import is_declared
 from counterpoint.kernel.state import State
 from counterpoint.ports.store import AttemptRow, Row, RunRow
 
-#: Seconds between two events of learned durations, but for the first sample of something.
+#: Seconds between two events of learned durations, but for the first sample of what nothing is declared of.
 EVERY_S = 5.0
 #: What began before an engine led is a sample if the time in which none did is at most this share of it.
 UNSEEN = 0.1
@@ -52,16 +53,19 @@ class Learning:
                     is_wait = row.lane == "live" and self._was_seen(row.created_at, began)
                     waited = (began - row.created_at).total_seconds() if is_wait else None
                     took = (ended - began).total_seconds()
-                    new = self._learner.add(row.pipeline, "", took_s=took, at=began, waited_s=waited)
+                    pipeline, task = row.pipeline, ""
+                    new = self._learner.add(pipeline, task, took_s=took, at=began, waited_s=waited)
                 case AttemptRow(phase="succeeded", started_at=began, ended_at=datetime() as ended) if (
                     self._was_seen(began, ended)
                 ):
                     took = (ended - began).total_seconds()
-                    pipeline = row.run.rpartition("#")[0]
-                    new = self._learner.add(pipeline, row.task, took_s=took, at=began)
+                    pipeline, task = row.run.rpartition("#")[0], row.task
+                    new = self._learner.add(pipeline, task, took_s=took, at=began)
                 case _:
                     continue
-            is_new, is_more = is_new or new, True
+            is_more = True
+            if new and not is_declared(self._decider.state.plan, pipeline, task):
+                is_new = True
         if is_new:
             self._tell()
         elif is_more and self._timer is None:

@@ -23,6 +23,7 @@ from counterpoint.kernel.tails import MOST_CERTAIN, NINE_IN_TEN, Distance, Tail,
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task
+from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Freshness
 from counterpoint.model.trigger import Cron, Every
 
@@ -103,6 +104,13 @@ def _task_takes(state: State, pipeline: str, task: Task, hour: str) -> tuple[flo
 def _expected(task: Task) -> tuple[float, float] | None:
     """What is declared of a task."""
     return (task.takes.p50.total_seconds(), task.takes.p90.total_seconds()) if task.takes is not None else None
+
+
+def is_declared(plan: Plan, pipeline: str, task: str) -> bool:
+    """Whether a plan says how long a task of a pipeline takes; with "" all of its tasks."""
+    declared = plan.pipelines.get(pipeline)
+    tasks = declared.tasks if declared is not None else {}
+    return all(each.takes is not None for name, each in tasks.items() if task in ("", name))
 
 
 def _weighed(band: Band, hour: str, declared: tuple[float, float] | None) -> tuple[float, float]:

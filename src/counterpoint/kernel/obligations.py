@@ -57,7 +57,10 @@ def newest(state: State, source: str) -> int:
 
 def mark_of(state: State, asset: str, source: str) -> int:
     """Up to where an asset has the changes of a source."""
-    return mark_of_subject(state, f"asset:{asset}", source)
+    known = state.marks.get(asset)
+    if known is not None:
+        return known.reflects.get(source, 0)
+    return newest(state, source) if source == f"asset:{asset}" else 0
 
 
 def mark_of_subject(state: State, subject: str, source: str) -> int:

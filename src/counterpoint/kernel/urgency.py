@@ -88,8 +88,11 @@ class _View:
     def serves(self, obligation: Obligation) -> bool:
         """Whether all that it is made of has what an obligation asks for."""
         through = self._state.plan.lineage.through[self._pipeline]
-        asked = obligation.marks.items()
-        return all(self.reach(source) >= mark for source, mark in asked if len(asked) == 1 or source in through)
+        is_one = len(obligation.marks) == 1
+        for source, mark in obligation.marks.items():
+            if (is_one or source in through) and self.reach(source) < mark:
+                return False
+        return True
 
     def chance(self, way: Distance, promise: PromiseState, source: str) -> float:
         """With which chance a run now must be in time: the more it serves at once, the less."""
@@ -109,9 +112,11 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
         promise = state.promises.get(key)
         if promise is None or not (promise.open or promise.late):
             continue
+        way = distance(state, pipeline, key, None)
         for source, has in view.has.items():
             for first in _first_due(promise, source, has, None):
-                way = distance(state, pipeline, key, first.due)
+                if state.reckoned.by_hour:
+                    way = distance(state, pipeline, key, first.due)
                 if way is not None and first.due - longest_lead(state, way) > earliest:
                     continue
                 serves, moment, seconds = view.serves(first), first.due, None
@@ -143,21 +148,39 @@ def _first_open(promise: PromiseState, source: str, has: int, after: datetime | 
     """The first obligation of a promise that asks for more of a source than there is, due after a moment."""
     of_source = promise.open.get(source)
     if of_source and of_source[-1].marks[source] > has:
-        first = 0
-        if of_source[0].marks[source] <= has:
-            first = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
-        for place in range(first, len(of_source)):
+        for place in range(_place_after(of_source, source, has), len(of_source)):
             if after is None or of_source[place].due > after:
                 return of_source[place]
     # A completion asks for several sources at once; there is one a day, so that few are open.
-    return next(
-        (
-            each
-            for each in promise.open.get("", ())
-            if each.marks.get(source, 0) > has and (after is None or each.due > after)
-        ),
-        None,
-    )
+    for each in promise.open.get("", ()):
+        if each.marks.get(source, 0) > has and (after is None or each.due > after):
+            return each
+    return None
+
+
+def _place_after(of_source: list[Obligation], source: str, mark: float) -> int:
+    """The place of the first obligation that asks for more of a source than a mark."""
+    if of_source[0].marks[source] > mark:
+        return 0
+    return bisect_right(of_source, mark, key=lambda obligation: obligation.marks[source])
+
+
+def _first_due(promise: PromiseState, source: str, has: int, after: datetime | None) -> tuple[Obligation, ...]:
+    """The first obligation that asks for more of a source, and one made later that is due before it.
+
+    Args:
+        after: leave out what is due up to then.
+    """
+    if source not in promise.open and "" not in promise.open:
+        return ()
+    first = _first_open(promise, source, has, after)
+    if first is None:
+        return ()
+    if first.sooner is None:
+        return (first,)
+    newer = promise.open[source][_place_after(promise.open[source], source, has) :]
+    # It may have been missed since.
+    return (first, *(each for each in newer if each.due == first.sooner and (after is None or each.due > after)))
 
 
 def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
@@ -181,32 +204,10 @@ def _count_open(promise: PromiseState, source: str, has: int, reached: float) ->
     of_source = promise.open.get(source)
     if not of_source or reached == inf:
         return 1
-    first, last = 0, len(of_source)
-    if of_source[0].marks[source] <= has:
-        first = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
+    first, last = _place_after(of_source, source, has), len(of_source)
     if of_source[-1].marks[source] > reached:
-        last = bisect_right(of_source, reached, key=lambda obligation: obligation.marks[source])
+        last = _place_after(of_source, source, reached)
     return max(1, last - first)
-
-
-def _first_due(promise: PromiseState, source: str, has: int, after: datetime | None) -> tuple[Obligation, ...]:
-    """The first obligation that asks for more of a source, and one made later that is due before it.
-
-    Args:
-        after: leave out what is due up to then.
-    """
-    first = _first_open(promise, source, has, after)
-    if first is None:
-        return ()
-    if first.sooner is None:
-        return (first,)
-    of_source = promise.open[source]
-    place = bisect_right(of_source, has, key=lambda obligation: obligation.marks[source])
-    # It may have been missed since.
-    return (
-        first,
-        *(each for each in of_source[place:] if each.due == first.sooner and (after is None or each.due > after)),
-    )
 
 
 def place(state: State, lane: Lane) -> Place:
@@ -234,7 +235,9 @@ def place(state: State, lane: Lane) -> Place:
         least = way.least if way is not None else NOTHING
         for source, has in view.has.items():
             for first in _first_due(promise, source, has, state.at + least):
-                due, way = first.due, distance(state, pipeline, key, first.due)
+                due = first.due
+                if state.reckoned.by_hour:
+                    way = distance(state, pipeline, key, due)
                 longest, usual = (way.longest, way.usual) if way is not None else (NOTHING, NOTHING)
                 if due - longest >= latest and due - usual >= ends and due - least >= until:
                     continue

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from counterpoint.analysis.durations import Learner
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.lengths import is_declared
 from counterpoint.sim.agenda import ARRIVES
 from counterpoint.sim.stage import Stage
 from counterpoint.sim.work import Floor, Going
@@ -18,7 +19,7 @@ SHORTEST, LONGEST, PER_TASK = timedelta(seconds=5), timedelta(minutes=10), timed
 
 
 class Learning:
-    """Learns from what ends, and tells the kernel: at once what nothing was known of, the rest now and then."""
+    """Learns from what ends, and tells the kernel: at once what is neither known nor declared, the rest later."""
 
     def __init__(self, stage: Stage, floor: Floor, known: Iterable[e.Band] = ()) -> None:
         self._stage, self._learner = stage, Learner(known)
@@ -60,7 +61,7 @@ class Learning:
 
     def _add(self, pipeline: str, task: str, took_s: float, at: datetime, waited_s: float | None) -> None:
         is_new = self._learner.add(pipeline, task, took_s=took_s, at=at, waited_s=waited_s)
-        if is_new:
+        if is_new and not is_declared(self._stage.plan, pipeline, task):
             # Not within the step that ended it: the kernel is told when that is over.
             self._stage.agenda.note(self._stage.now, ARRIVES, self._tell)
         elif not self._expected:
