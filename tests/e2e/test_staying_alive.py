@@ -72,7 +72,7 @@ def broken(state, event):
     return ()
 
 
-step.THEN = (*step.THEN, broken)
+step.FIRST = (*step.FIRST, broken)
 sys.exit(main())
 """
 

@@ -37,16 +37,16 @@ def rows(state: State, incoming: dict[int, Incoming]) -> list[Row]:
                 document=_encoder.encode(run),
             )
         )
-    for attempt, fact in written.attempts.values():
-        details = fact or {}
-        is_over = details["phase"] not in ("running", "deferred")
+    for attempt, phase, event in written.attempts.values():
+        details = {"phase": phase} | (msgspec.to_builtins(event) if event is not None else {})
+        is_over = phase not in ("running", "deferred")
         made.append(
             AttemptRow(
                 attempt=attempt.attempt,
                 run=attempt.run,
                 task=attempt.task,
                 number=attempt.number,
-                phase=details["phase"],
+                phase=phase,
                 started_at=attempt.started,
                 ended_at=state.at if is_over else None,
                 document=_encoder.encode(msgspec.to_builtins(attempt) | {"end": details}),
@@ -59,7 +59,7 @@ def rows(state: State, incoming: dict[int, Incoming]) -> list[Row]:
                 partition=partition,
                 seq=seq,
                 at=state.at,
-                by=version["by"],
+                by=version.by,
                 document=_encoder.encode(version),
             )
         )

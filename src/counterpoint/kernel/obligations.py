@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from counterpoint.kernel.records import BEGINNING, PromiseState, Run
 from counterpoint.kernel.state import State
-from counterpoint.model.lineage import Promised, world
+from counterpoint.model.lineage import Input, Promised, world
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Calendar, Completion, Freshness
 from counterpoint.model.workdays import elapsed
@@ -61,6 +61,24 @@ def mark_of(state: State, asset: str, source: str) -> int:
     if known is not None:
         return known.reflects.get(source, 0)
     return newest(state, source) if source == f"asset:{asset}" else 0
+
+
+def marks_of(state: State, given: Input) -> dict[str, int]:
+    """Source -> up to where an input has its changes; 0 where it has none."""
+    if given.subject in given.sources:
+        # It is a source itself, and leads to no other.
+        return {given.subject: newest(state, given.subject)}
+    known = state.marks.get(given.asset)
+    reflects = known.reflects if known is not None else {}
+    return {source: reflects.get(source, 0) for source in given.sources}
+
+
+def lower(marks: dict[str, int], by: Mapping[str, int]) -> None:
+    """Take other marks into the least of each source."""
+    for source, mark in by.items():
+        known = marks.get(source)
+        if known is None or mark < known:
+            marks[source] = mark
 
 
 def mark_of_subject(state: State, subject: str, source: str) -> int:

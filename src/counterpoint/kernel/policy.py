@@ -2,7 +2,8 @@
 
 A rule is a generator of decisions; each is folded into State before the rule goes on, so a rule
 sees what it and the rules above it have decided. What one decision makes possible is marked in
-`state.touched`, and the list is gone through again until nothing is marked.
+`state.touched`. A rule of the second list stands beside the mark that it looks at, and has nothing
+to do while that is not there; the list is gone through again until nothing is marked.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ Rule: TypeAlias = Callable[[State, AnyEvent], Iterator[AnyDecision]]
 FIRST: tuple[Rule, ...] = (answer, look_or_stop, tick, cut_off)
 
 #: What follows from it: gone through until nothing more follows.
-THEN: tuple[Rule, ...] = (
-    retry,
-    finish,
-    deliver,
-    confirm,
-    inherit,
-    oblige,
-    sample,
-    form_runs,
-    admit,
-    make_room,
+THEN: tuple[tuple[str, Rule], ...] = (
+    ("runs", retry),
+    ("runs", finish),
+    ("changes", deliver),
+    ("confirms", confirm),
+    ("readers", inherit),
+    ("sources", oblige),
+    ("samplers", sample),
+    ("lanes", form_runs),
+    ("admission", admit),
+    ("preemption", make_room),
 )

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from datetime import datetime
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import takewhile
 from math import inf
@@ -181,10 +182,12 @@ class Group:
     def settle(self) -> bool:
         """Note its head and its shortest request anew; whether anything of that changed."""
         head, brief = self.head(), self.brief()
-        before = self.first, self.shortest
-        self.first = head.key if head else None
-        self.shortest = (self.takes(brief), brief.key) if brief else None
-        return before != (self.first, self.shortest)
+        first = head.key if head else None
+        shortest = (self.takes(brief), brief.key) if brief else None
+        if first == self.first and shortest == self.shortest:
+            return False
+        self.first, self.shortest = first, shortest
+        return True
 
     def takes(self, request: Request) -> float:
         """Seconds that a request is expected to take; infinite where nobody knows."""
@@ -197,7 +200,7 @@ class Profile:
 
     def __init__(self, sign: Sign) -> None:
         self.sign = sign
-        self.groups: dict[Place, Group] = {}
+        self.groups: dict[Group, None] = {}
         self.watching: str | None = None
         self.heads: Lazy[Group] = Lazy(lambda key, group: group.first == key)
         self.ready: Lazy[Group] = Lazy(lambda key, group: group.watching is None and group.first == key)
@@ -256,19 +259,19 @@ class Queue:
         self._profiles: dict[Sign, Profile] = {}
         #: Whose duration -> seconds, and groups that are expected to take as long.
         self._usual: dict[tuple[str, str], float | None] = {}
-        self._sources: dict[tuple[str, str], dict[Place, Group]] = {}
+        self._sources: dict[tuple[str, str], dict[Group, None]] = {}
         #: Pool -> profiles that need some of it, and how much.
-        self._wanting: dict[str, dict[Sign, tuple[int, Profile]]] = {}
+        self._wanting: dict[str, dict[Profile, int]] = {}
         #: Pool -> the profile that was last found to be gone around there.
         self._passed: dict[str, Profile] = {}
         # Profiles to look at; those that watch a pool, by how much they need; and those that are held
         # back by something that passes with time, so that they are looked at in each pass.
-        self._candidates: dict[Sign, Profile] = {}
-        self._watchers: dict[str, dict[int, dict[Sign, Profile]]] = {}
-        self._held: dict[Sign, Profile] = {}
+        self._candidates: dict[Profile, None] = {}
+        self._watchers: dict[str, dict[int, dict[Profile, None]]] = {}
+        self._held: dict[Profile, None] = {}
         # The same for groups and what else than pools they lack.
-        self._group_watchers: dict[str, dict[int, dict[Place, Group]]] = {}
-        self._held_groups: dict[Place, Group] = {}
+        self._group_watchers: dict[str, dict[int, dict[Group, None]]] = {}
+        self._held_groups: dict[Group, None] = {}
         self._freed: dict[str, None] = {}
         #: All groups by the key of their head, where the order is strict.
         self._line: Lazy[Group] = Lazy(lambda key, group: group.watching is None and group.first == key)
@@ -323,8 +326,7 @@ class Queue:
             takes: how long it is expected to take in seconds, None where nobody knows.
         """
         needs, admitted = shape
-        pools = tuple(need for need in needs if need[0].startswith("pool:"))
-        others = needs if not pools else tuple(need for need in needs if not need[0].startswith("pool:"))
+        pools, others = _apart(needs)
         declared = key[0] if class_rank is None else class_rank
         place = ((pools, admitted, key[0], team, backfill, declared), others, source)
         own = takes if source == ("", "") else None
@@ -341,7 +343,7 @@ class Queue:
         group.push(request)
         self._settle(group)
         profile = group.profile
-        if profile.watching is None or profile.sign in self._held:
+        if profile.watching is None or profile in self._held:
             self._look_at(profile)
 
     def _open(self, place: Place) -> Group:
@@ -350,19 +352,21 @@ class Queue:
         if profile is None:
             profile = self._profiles[sign] = Profile(sign)
             for pool, amount in profile.pools:
-                self._wanting.setdefault(pool, {})[sign] = (amount, profile)
-        group = self._groups[place] = profile.groups[place] = Group(place, profile, self._usual.get(place[2]))
+                self._wanting.setdefault(pool, {})[profile] = amount
+        group = self._groups[place] = Group(place, profile, self._usual.get(place[2]))
+        profile.groups[group] = None
         if place[2] != ("", ""):
-            self._sources.setdefault(place[2], {})[place] = group
+            self._sources.setdefault(place[2], {})[group] = None
         return group
 
     def remove(self, run: str, task: str) -> None:
         """Take a request out, because it was granted or is not wanted any more."""
-        request = self._requests.pop((run, task), None)
+        name = (run, task)
+        request = self._requests.pop(name, None)
         if request is None:
             return
-        is_claimed = request.name in self.claims
-        self._is_aside.pop(request.name, None)
+        is_claimed = name in self.claims
+        self._is_aside.pop(name, None)
         self._rooms.clear()
         self.release(request)
         if not is_claimed:
@@ -378,19 +382,19 @@ class Queue:
 
     def _close(self, group: Group) -> None:
         place, profile = group.place, group.profile
-        del self._groups[place], profile.groups[place]
-        self._held_groups.pop(place, None)
+        del self._groups[place], profile.groups[group]
+        self._held_groups.pop(group, None)
         if group.watching is not None:
             for groups in self._group_watchers.get(group.watching, {}).values():
-                groups.pop(place, None)
+                groups.pop(group, None)
         if place[2] in self._sources:
-            _drop(self._sources, place[2], place)
+            _drop(self._sources, place[2], group)
         if profile.groups:
             return
         self._forget(profile)
         del self._profiles[profile.sign]
         for pool, _ in profile.pools:
-            _drop(self._wanting, pool, profile.sign)
+            _drop(self._wanting, pool, profile)
             if self._passed.get(pool) is profile:
                 del self._passed[pool]
 
@@ -404,12 +408,12 @@ class Queue:
         """What a pipeline's run, or a task of it, is expected to take has changed."""
         if source in self._usual:
             self._usual[source] = takes
-        for group in self._sources.get(source, {}).values():
+        for group in self._sources.get(source, ()):
             group.usual = takes
             self._settle(group)
-            if group.place in self._held_groups:
+            if group in self._held_groups:
                 self._wake_group(group)
-            if group.profile.sign in self._held:
+            if group.profile in self._held:
                 self._look_at(group.profile)
 
     def freed(self, resource: str) -> None:
@@ -425,21 +429,22 @@ class Queue:
     def begin(self) -> None:
         """Time has gone on: look again at whom only time holds back."""
         self._rooms.clear()
-        for profile in list(self._held.values()):
+        for profile in list(self._held):
             self._look_at(profile)
-        for group in list(self._held_groups.values()):
+        for group in list(self._held_groups):
             self._wake_group(group)
 
     def next(self, ground: Ground) -> Request | None:
         """The request that may start first, if any may. The caller must take it out before asking again."""
-        self._wake(ground)
+        if self._freed:
+            self._wake(ground)
         if self._strict:
             return self._next_in_line(ground)
         best: Offer | None = None
-        for profile in list(self._candidates.values()):
+        for profile in list(self._candidates):
             offer = self._offer(profile, ground)
             if offer is None:
-                del self._candidates[profile.sign]
+                del self._candidates[profile]
             elif best is None or offer < best:
                 best = offer
         return best[-1] if best else None
@@ -449,41 +454,43 @@ class Queue:
             left = ground.free(resource)
             profiles = self._watchers.get(resource, {})
             for amount in [amount for amount in profiles if amount <= left]:
-                for profile in list(profiles[amount].values()):
+                for profile in list(profiles[amount]):
                     self._look_at(profile)
             groups = self._group_watchers.get(resource, {})
             for amount in [amount for amount in groups if amount <= left]:
-                for group in list(groups.pop(amount).values()):
+                for group in list(groups.pop(amount)):
                     self._wake_group(group)
+            if not groups:
+                self._group_watchers.pop(resource, None)
         self._freed.clear()
 
     def _look_at(self, profile: Profile) -> None:
         self._forget(profile)
         if not self._strict:
-            self._candidates[profile.sign] = profile
+            self._candidates[profile] = None
 
     def _forget(self, profile: Profile) -> None:
         """Take a profile out of wherever it stands."""
-        self._candidates.pop(profile.sign, None)
-        self._held.pop(profile.sign, None)
+        self._candidates.pop(profile, None)
+        self._held.pop(profile, None)
         if profile.watching is not None:
             amount = next(amount for pool, amount in profile.pools if pool == profile.watching)
             by_amount = self._watchers.get(profile.watching, {})
             if amount in by_amount:
-                by_amount[amount].pop(profile.sign, None)
+                by_amount[amount].pop(profile, None)
                 if not by_amount[amount]:
                     del by_amount[amount]
             profile.watching = None
 
     def _wake_group(self, group: Group) -> None:
-        self._held_groups.pop(group.place, None)
+        self._held_groups.pop(group, None)
         group.watching = None
         if group.first is None:
             return
         group.profile.note(group)
         if self._strict:
             self._line.push(group.first, group)
-        elif group.profile.watching is None or group.profile.sign in self._held:
+        elif group.profile.watching is None or group.profile in self._held:
             self._look_at(group.profile)
 
     def _offer(self, profile: Profile, ground: Ground) -> Offer | None:
@@ -491,7 +498,7 @@ class Queue:
         for pool, amount in profile.pools:
             if ground.free(pool) < amount:
                 profile.watching = pool
-                self._watchers.setdefault(pool, {}).setdefault(amount, {})[profile.sign] = profile
+                self._watchers.setdefault(pool, {}).setdefault(amount, {})[profile] = None
                 return None
         stand = ground.stand(profile.sign)
         before, seconds = self._leeway(profile, ground)
@@ -523,7 +530,7 @@ class Queue:
 
     def _hold(self, profile: Profile, pool: str) -> None:
         profile.watching = pool
-        self._held[profile.sign] = profile
+        self._held[profile] = None
 
     def _leeway(self, profile: Profile, ground: Ground) -> tuple[Key | None, float]:
         """Whom a reservation keeps slots from: requests after that key, unless they end within so many seconds."""
@@ -554,9 +561,9 @@ class Queue:
             left, most = ground.free(pool), ground.capacity(pool)
             wanting = self._wanting[pool]
             hint = self._passed.get(pool)
-            if hint is not None and _is_passed(hint, wanting[hint.sign][0], left, most, order, ground):
+            if hint is not None and _is_passed(hint, wanting[hint], left, most, order, ground):
                 return True
-            for amount, other in wanting.values():
+            for other, amount in wanting.items():
                 if other is not profile and _is_passed(other, amount, left, most, order, ground):
                     self._passed[pool] = other
                     return True
@@ -574,9 +581,9 @@ class Queue:
     def _set_watching(self, group: Group, resource: str, amount: int, is_kept: bool) -> None:
         group.watching = resource
         if is_kept:
-            self._held_groups[group.place] = group
+            self._held_groups[group] = None
         else:
-            self._group_watchers.setdefault(resource, {}).setdefault(amount, {})[group.place] = group
+            self._group_watchers.setdefault(resource, {}).setdefault(amount, {})[group] = None
 
     def _next_in_line(self, ground: Ground) -> Request | None:
         while (top := self._line.top()) is not None:
@@ -732,7 +739,7 @@ class Queue:
         order, found = (ground.stand(request.place[0]), request.key), None
         for pool, _ in request.place[0][0]:
             left, most = ground.free(pool), ground.capacity(pool)
-            for amount, other in self._wanting.get(pool, {}).values():
+            for other, amount in self._wanting.get(pool, {}).items():
                 top = other.heads.top()
                 if top is None or not _is_passed(other, amount, left, most, order, ground):
                     continue
@@ -753,16 +760,13 @@ class Queue:
             and is_entitled(other.sign[3])
             and other.ready.top() is not None
             for pool, _ in pools
-            for _, other in self._wanting.get(pool, {}).values()
+            for other in self._wanting.get(pool, ())
         )
 
     def heads_needing(self, pool: str, below: int) -> list[Request]:
         """The first request of each group that needs some of a pool and was declared to be of a lower rank."""
         groups = [
-            group
-            for _, profile in self._wanting.get(pool, {}).values()
-            if profile.sign[5] < below
-            for group in profile.groups.values()
+            group for profile in self._wanting.get(pool, ()) if profile.sign[5] < below for group in profile.groups
         ]
         heads = (group.head() for group in groups)
         return [head for head in heads if head is not None]
@@ -774,11 +778,18 @@ class Queue:
     def watched(self, resource: str) -> list[Request]:
         """The heads that wait for some of this resource, in queue order."""
         groups: list[Group] = []
-        for _, profile in self._wanting.get(resource, {}).values():
-            groups += profile.groups.values()
+        for profile in self._wanting.get(resource, ()):
+            groups += profile.groups
         groups += [group for group in self._groups.values() if group.watching == resource]
         heads = [head for group in groups if (head := group.head()) is not None]
         return sorted(heads, key=lambda request: request.key)
+
+
+@lru_cache(maxsize=4096)
+def _apart(needs: tuple[tuple[str, int], ...]) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+    """What a request needs of pools, and what else."""
+    pools = tuple(need for need in needs if need[0].startswith("pool:"))
+    return pools, tuple(need for need in needs if need not in pools)
 
 
 def kept_as(resource: str) -> str:

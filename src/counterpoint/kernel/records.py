@@ -190,7 +190,7 @@ class Backlog(Struct, gc=False):
     rest_until: datetime | None = None
 
     def __len__(self) -> int:
-        return sum(len(group) for group in self.groups.values())
+        return sum(map(len, self.groups.values()))
 
     @property
     def lane(self) -> Lane:
@@ -235,8 +235,8 @@ class AssetState(Struct, gc=False):
 
     def is_made_of_newer(self, pins: Iterable[Pin]) -> bool:
         """Whether it is made of a newer version of something than these pins: what is made of them is older."""
-        older = {f"{pin.asset}#{pin.partition}": pin.seq for pin in pins}
-        return any(older.get(place, seq) < seq for place, seq in self.made_of.items())
+        made_of = self.made_of
+        return any(pin.seq < made_of.get(f"{pin.asset}#{pin.partition}", 0) for pin in pins)
 
 
 class SourceState(Struct, gc=False):

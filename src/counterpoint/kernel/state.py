@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from counterpoint.kernel.decisions import Item
-from counterpoint.kernel.events import Band, Change
+from counterpoint.kernel.decisions import Item, PublishAsset
+from counterpoint.kernel.events import Band, Change, Event
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Key, Queue, Shape
@@ -132,10 +132,11 @@ class Written:
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
-        self.attempts: dict[str, tuple[Attempt, dict[str, Any] | None]] = {}
+        #: Attempt -> itself, its phase, and the event that ended it.
+        self.attempts: dict[str, tuple[Attempt, str, Event | None]] = {}
         self.items: dict[int, tuple[Item, str, str]] = {}
         self.changes: dict[int, Change] = {}
-        self.versions: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self.versions: dict[tuple[str, str, int], PublishAsset] = {}
         self.incidents: dict[str, Incident] = {}
 
 
@@ -321,7 +322,10 @@ class State:
 
     def host(self) -> str:
         """The host that new attempts go to; "" where none is ready."""
-        return next((name for name, state in reversed(self.hosts.items()) if state == "ready"), "")
+        for name, state in reversed(self.hosts.items()):
+            if state == "ready":
+                return name
+        return ""
 
     def request_shape(self, run: Run, task: str) -> Shape:
         """What a run needs to be admitted (`task` ""), or a task of it to be started."""
@@ -466,12 +470,14 @@ class State:
 
     def next_moment(self) -> datetime | None:
         """The first moment of the agenda, or end of a rest."""
-        while self.agenda and not self._holds(*self.agenda[0]):
-            heappop(self.agenda)
-        while self.rests and self.rested(*self.rests[0]) is None:
-            heappop(self.rests)
-        moments = [at for at, _ in self.agenda[:1]] + [until for until, _, _ in self.rests[:1]]
-        return min(moments, default=None)
+        agenda, rests = self.agenda, self.rests
+        while agenda and not self._holds(*agenda[0]):
+            heappop(agenda)
+        while rests and self.rested(*rests[0]) is None:
+            heappop(rests)
+        if agenda and rests:
+            return min(agenda[0][0], rests[0][0])
+        return agenda[0][0] if agenda else rests[0][0] if rests else None
 
     def look_for_room(self, at: datetime) -> None:
         """Ask for a look at who must make room; an earlier one serves too, because it asks again."""

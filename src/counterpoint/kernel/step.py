@@ -29,10 +29,11 @@ def step(state: State, event: AnyEvent) -> list[AnyDecision]:
             evolve(state, decision)
             decided.append(decision)
     for _ in range(MOST_ROUNDS):
-        for rule in THEN:
-            for decision in rule(state, event):
-                evolve(state, decision)
-                decided.append(decision)
+        for mark, rule in THEN:
+            if getattr(state.touched, mark):
+                for decision in rule(state, event):
+                    evolve(state, decision)
+                    decided.append(decision)
         if not state.touched:
             return decided
     raise AssertionError(f"the rules do not come to rest after {type(event).__name__}")

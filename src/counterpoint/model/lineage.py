@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.promise import PromiseKind
@@ -36,18 +37,14 @@ class Input(Struct, frozen=True, gc=False):
     Attributes:
         subject: `asset:NAME` or `event:TYPE`, as changes are looked up by.
         subscribed: it is in the pipeline's trigger; else it is only read.
+        asset: the asset's name; "" for a type of event.
         sources: the sources it leads to.
     """
 
     subject: str
     subscribed: bool
+    asset: str = ""
     sources: tuple[str, ...] = ()
-
-    @property
-    def asset(self) -> str:
-        """The asset's name; "" for a type of event."""
-        kind, _, name = self.subject.partition(":")
-        return name if kind == "asset" else ""
 
 
 def world(pipeline: str) -> str:
@@ -61,12 +58,12 @@ def inputs_of(pipeline: Pipeline) -> tuple[Input, ...]:
     for source in pipeline.trigger.sources if pipeline.trigger else ():
         match source:
             case OnAsset(asset=asset) if asset not in pipeline.written:
-                found[f"asset:{asset}"] = Input(f"asset:{asset}", True)
+                found[f"asset:{asset}"] = Input(f"asset:{asset}", True, asset)
             case OnEvent(type=type_):
                 found[f"event:{type_}"] = Input(f"event:{type_}", True)
     for asset in pipeline.reads:
         if asset not in pipeline.written:
-            found.setdefault(f"asset:{asset}", Input(f"asset:{asset}", False))
+            found.setdefault(f"asset:{asset}", Input(f"asset:{asset}", False, asset))
     return tuple(found.values())
 
 
@@ -202,9 +199,7 @@ class Lineage:
     def _spread(self, promised: list[Promised], reached: _Sets[str], wanted: _Sets[Promised]) -> None:
         """Write down what was traced."""
         for name, inputs in self.inputs.items():
-            self.inputs[name] = tuple(
-                Input(each.subject, each.subscribed, reached.members(each.subject)) for each in inputs
-            )
+            self.inputs[name] = tuple(replace(each, sources=reached.members(each.subject)) for each in inputs)
             self.through[name] = reached.members(f"pipeline:{name}")
             given: dict[str, tuple[str, ...]] = {}
             for each in self.inputs[name]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
@@ -31,8 +29,7 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
         run.overtaken = True
     current.made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in decision.pins}
     note_version(state, decision, run)
-    document = msgspec.to_builtins(decision)
-    state.written.versions[decision.asset, decision.partition, decision.seq] = document
+    state.written.versions[decision.asset, decision.partition, decision.seq] = decision
     subject = f"asset:{decision.asset}"
     if subject in state.plan.subscribers:
         data = {

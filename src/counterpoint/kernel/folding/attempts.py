@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
@@ -190,6 +186,5 @@ def _end_attempt(state: State, attempt: Attempt, outcome: str) -> str:
 _STOPPED = {"timed_out": "timeout", "cancelled": "cancelled", "preempted": "preempted"}
 
 
-def _write_attempt(state: State, attempt: Attempt, phase: str, fact: Any) -> None:
-    document = {"phase": phase} | (msgspec.to_builtins(fact) if fact is not None else {})
-    state.written.attempts[attempt.attempt] = (attempt, document)
+def _write_attempt(state: State, attempt: Attempt, phase: str, event: e.Event | None) -> None:
+    state.written.attempts[attempt.attempt] = (attempt, phase, event)

@@ -117,10 +117,14 @@ def unqueue(state: State, run: Run, task: str) -> None:
             state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))
 
 
+def set_due(state: State, run: Run, task: str) -> None:
+    """Note when a task should start: kept, so that a restart changes nothing, whatever was learned meanwhile."""
+    run.tasks[task].due = task_due(state, run, task) if state.plan.policy == "promise" else state.at
+
+
 def wait(state: State, run: Run, task: str) -> None:
     if task:
-        # Kept, so that its place is the same after a restart, whatever has been learned meanwhile.
-        run.tasks[task].due = task_due(state, run, task) if state.plan.policy == "promise" else state.at
+        set_due(state, run, task)
     enqueue(state, run, task)
     state.touched.admission = True
     expect_slack_to_end(state, run)

@@ -90,14 +90,20 @@ def floor_of(state: State, item: Item) -> dict[str, int]:
     if not item.floor and item.subject not in given.sources:
         # It came before a promise looked: what is in it is not known.
         return dict.fromkeys(given.sources, 0)
+    if tuple(item.floor) == given.sources:
+        return item.floor
     return {source: mark for source, mark in item.floor.items() if source in given.sources}
 
 
 def note_item(state: State, item: Item) -> None:
     """An item is outstanding from now on."""
     floor = floor_of(state, item)
-    if floor:
-        state.outstanding.setdefault((item.pipeline, item.subject), Outstanding()).add(item.number, floor)
+    if not floor:
+        return
+    found = state.outstanding.get((item.pipeline, item.subject))
+    if found is None:
+        found = state.outstanding[item.pipeline, item.subject] = Outstanding()
+    found.add(item.number, floor)
 
 
 def end_item(state: State, item: Item) -> None:
@@ -193,12 +199,14 @@ def _reckon(state: State, mark: Mark) -> None:
     """An asset has of each source what the least of its writers has."""
     lineage, before = state.plan.lineage, mark.reflects
     mark.reflects = {}
+    writers = lineage.writers[mark.asset]
     for source in lineage.sources[mark.asset]:
-        parts = [
+        parts = (
             mark.parts.get(writer, {}).get(source, 0)
-            for writer in lineage.writers[mark.asset]
-            if source in lineage.through[writer]
-        ]
+            for writer in writers
+            # One that is alone has all of its sources.
+            if len(writers) == 1 or source in lineage.through[writer]
+        )
         if least := min(parts, default=0):
             mark.reflects[source] = least
     if mark.reflects != before:
@@ -437,13 +445,10 @@ def rebuild_promises(state: State) -> None:
     """Make the indexes of promises anew from what is stored."""
     if not state.plan.lineage:
         return
-    for backlog in state.backlogs.values():
-        for item in backlog.items:
-            note_item(state, item)
-    for run in state.runs.values():
-        for item in run.items.values():
-            note_item(state, item)
-    for item in state.dead.values():
+    items = [item for backlog in state.backlogs.values() for item in backlog.items]
+    items += [item for run in state.runs.values() for item in run.items.values()]
+    items += state.dead.values()
+    for item in sorted(items, key=lambda item: item.number):
         note_item(state, item)
     for asset, kind in state.promises:
         if kind == "completion":

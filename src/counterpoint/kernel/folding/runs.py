@@ -19,6 +19,7 @@ from counterpoint.kernel.folding.places import (
     expect_slack_to_end,
     leave,
     release,
+    set_due,
     set_phase,
     settle_tasks,
     unqueue,
@@ -135,8 +136,12 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
     note_start(state, f"rate:pipeline:{run.pipeline}")
     for resource, amount in decision.holds.items():
         state.take(run, run.run, resource, amount)
-    for name, task in run.tasks.items():
-        if task.phase == "ready":
+    ready = [name for name, task in run.tasks.items() if task.phase == "ready"]
+    if len(ready) == 1:
+        # Admission starts it at once, so that it never waits in the queue.
+        set_due(state, run, ready[0])
+    else:
+        for name in ready:
             wait(state, run, name)
     for item in run.items.values():
         state.written.items[item.number] = (item, "taken", run.run)

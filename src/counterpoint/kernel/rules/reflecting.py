@@ -8,11 +8,11 @@ key, an old partition or a backfill never claims more than was there already.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from counterpoint.kernel.decisions import Pin, RaiseMark, Reason
 from counterpoint.kernel.events import AnyEvent, Change
-from counterpoint.kernel.obligations import is_slice, is_sliced, mark_of, mark_of_subject, newest, samples
+from counterpoint.kernel.obligations import is_slice, is_sliced, lower, marks_of, newest, samples
 from counterpoint.kernel.records import AssetState, Mark, Run, in_ms
 from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Input, inputs_of, world
@@ -49,9 +49,7 @@ def _inherited(state: State, pipeline: str, mark: Mark) -> dict[str, int]:
     found: dict[str, int] = {}
     for given in state.plan.lineage.inputs[pipeline]:
         is_level = given.subscribed or made.get(given.asset) == edition(state, given.asset)
-        for source in given.sources:
-            has = _dealt_with(state, pipeline, given, source, ()) if is_level else before.get(source, 0)
-            found[source] = min(has, found.get(source, has))
+        lower(found, _dealt_with(state, pipeline, given, ()) if is_level else _of(given, before))
     return found
 
 
@@ -88,19 +86,22 @@ def claims(
         found[source] = _sampled(state, run, own, before.get(source, 0))
     for given in lineage.inputs[run.pipeline]:
         pin = pinned.get(given.asset)
-        for source in given.sources:
-            if pin is not None and pin.edition < 0:
-                has = before.get(source, 0)
-            elif given.subscribed:
-                has = _dealt_with(state, run.pipeline, given, source, own)
-            else:
-                has = _read(state, run, pin, source, before.get(source, 0))
-            found[source] = min(has, found.get(source, has))
-    return {
-        source: least
-        for source in lineage.through[run.pipeline]
-        if (least := min(found[source], run.skipped.get(source, found[source])))
-    }
+        if pin is not None and pin.edition < 0:
+            has = _of(given, before)
+        elif given.subscribed:
+            has = _dealt_with(state, run.pipeline, given, own)
+        else:
+            has = _read(state, run, given, pin, before)
+        lower(found, has)
+    for source, mark in run.skipped.items():
+        if source in found:
+            found[source] = min(mark, found[source])
+    return {source: least for source in lineage.through[run.pipeline] if (least := found[source])}
+
+
+def _of(given: Input, marks: Mapping[str, int]) -> dict[str, int]:
+    """The marks of the sources of an input; 0 where there is none."""
+    return {source: marks.get(source, 0) for source in given.sources}
 
 
 def _is_written_again(run: Run, pipeline: Pipeline, asset: str, task: str) -> bool:
@@ -111,22 +112,30 @@ def _is_written_again(run: Run, pipeline: Pipeline, asset: str, task: str) -> bo
     return asset in pipeline.writes or any(not run.tasks[name].published for name in others)
 
 
-def _dealt_with(state: State, pipeline: str, given: Input, source: str, own: Container[int]) -> int:
-    """Up to where a pipeline has dealt with an input that starts it."""
-    reached = mark_of_subject(state, given.subject, source)
+def _dealt_with(state: State, pipeline: str, given: Input, own: Container[int]) -> dict[str, int]:
+    """Source -> up to where a pipeline has dealt with an input that starts it."""
+    reached = marks_of(state, given)
     waiting = state.outstanding.get((pipeline, given.subject))
-    lowest = waiting.lowest(source, own) if waiting is not None else None
-    return reached if lowest is None else min(lowest, reached)
+    if waiting is not None:
+        for source, floor in waiting.lowest(own).items():
+            if floor < reached.get(source, 0):
+                reached[source] = floor
+    return reached
 
 
-def _read(state: State, run: Run, pin: Pin | None, source: str, before: int) -> int:
-    """Up to where an input that a run only reads had a source; of a slice nothing is known but what was before."""
+def _read(state: State, run: Run, given: Input, pin: Pin | None, before: Mapping[str, int]) -> dict[str, int]:
+    """Source -> up to where an input that a run only reads had it.
+
+    Of a slice nothing is known but what was before.
+    """
     if pin is None or is_slice(state, run):
-        return before
+        return _of(given, before)
     # It may have been confirmed since.
     is_current = pin.edition == edition(state, pin.asset)
-    reached = mark_of(state, pin.asset, source) if is_current else pin.reflects.get(source, 0)
-    return min(before, reached) if run.lane == "backfill" else reached
+    reached = marks_of(state, given) if is_current else _of(given, pin.reflects)
+    if run.lane == "backfill":
+        lower(reached, _of(given, before))
+    return reached
 
 
 def _sampled(state: State, run: Run, own: Container[int], before: int) -> int:
@@ -138,8 +147,8 @@ def _sampled(state: State, run: Run, own: Container[int], before: int) -> int:
     if is_sliced(state.plan, run.pipeline):
         for subject in state.plan.subjects(run.pipeline):
             waiting = state.outstanding.get((run.pipeline, subject))
-            lowest = waiting.lowest(source, own) if waiting is not None else None
-            reached = reached if lowest is None else min(lowest, reached)
+            if waiting is not None:
+                reached = min(reached, waiting.lowest(own).get(source, reached))
     return reached
 
 
@@ -155,7 +164,7 @@ def as_pinned(state: State, pipeline: str, asset: str) -> tuple[dict[str, int], 
     """What an asset that a pipeline only reads reflects now, and its edition; nothing where no promise looks."""
     for given in state.plan.lineage.inputs.get(pipeline, ()):
         if given.asset == asset and not given.subscribed:
-            reflects = {source: mark for source in given.sources if (mark := mark_of(state, asset, source))}
+            reflects = {source: mark for source, mark in marks_of(state, given).items() if mark}
             return reflects, edition(state, asset)
     return {}, 0
 
@@ -180,9 +189,8 @@ def floor_at(
     if given is None:
         return {}
     if is_replay:
-        return {source: mark_of_subject(state, given.subject, source) for source in given.sources}
+        return marks_of(state, given)
     if change.subject in given.sources:
         return {change.subject: newest(state, change.subject) - 1}
     known = state.marks.get(given.asset)
-    before = state.touched.before.get(given.asset, known.reflects if known is not None else {})
-    return {source: before.get(source, 0) for source in given.sources}
+    return _of(given, state.touched.before.get(given.asset, known.reflects if known is not None else {}))
