@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
@@ -280,6 +281,7 @@ class Obligation(Struct, gc=False):
     Attributes:
         sooner: the earliest due of those made after it, where that is before its own: data that came late, or
             a promise that was tightened.
+        mark: what open obligations of a source are ordered by: the mark; for a completion its cut-off in ms.
     """
 
     marks: dict[str, int]
@@ -287,6 +289,11 @@ class Obligation(Struct, gc=False):
     due: datetime
     made: datetime = BEGINNING
     sooner: datetime | None = None
+    mark: int = 0
+
+
+#: For searching in a list of obligations.
+mark_of_obligation = attrgetter("mark")
 
 
 class PromiseState(Struct, gc=False):
@@ -320,13 +327,8 @@ class PromiseState(Struct, gc=False):
 def obligation_of(promise: PromiseState, source: str, mark: int) -> Obligation | None:
     """An open obligation: of a source up to a mark; of a completion (source "") by its cut-off in ms."""
     found = promise.open.get(source, [])
-    place = bisect_left(found, mark, key=lambda each: obligation_mark(each, source))
-    return found[place] if place < len(found) and obligation_mark(found[place], source) == mark else None
-
-
-def obligation_mark(obligation: Obligation, source: str) -> int:
-    """What open obligations of a source are ordered by: the mark; for a completion (source "") its cut-off."""
-    return obligation.marks[source] if source else in_ms(obligation.since)
+    place = bisect_left(found, mark, key=mark_of_obligation)
+    return found[place] if place < len(found) and found[place].mark == mark else None
 
 
 def in_ms(moment: datetime) -> int:

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead
 from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest
-from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState
+from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState, mark_of_obligation
 from counterpoint.kernel.state import State
-from counterpoint.kernel.tails import Distance, chance
+from counterpoint.kernel.tails import chance
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.promise import Completion
 from counterpoint.model.workdays import counts, next_cutoff
@@ -60,43 +60,31 @@ class Need(Struct, frozen=True, gc=False):
     lead: timedelta | None = None
 
 
-class _View:
-    """What a pipeline has of each source, and what it would have after a run now, while one lane is looked at."""
+def _has(
+    state: State, pipeline: str, floors: Mapping[str, int], sources: Iterable[str]
+) -> list[tuple[str, int, float]]:
+    """Each of these sources, up to where all that a pipeline writes has it without some items, and its reach."""
+    written = [state.marks.get(asset) for asset in state.plan.lineage.written[pipeline]]
+    parts = [mark.parts.get(pipeline, {}) if mark is not None else {} for mark in written]
+    first, is_one, reached = parts[0], len(parts) == 1, _reached(state, pipeline)
+    found = []
+    for source in sources:
+        has = first.get(source, 0) if is_one else min([part.get(source, 0) for part in parts])
+        found.append((source, max(has, floors.get(source, 0)), reached.get(source, inf)))
+    return found
 
-    __slots__ = ("_pipeline", "_reached", "_state", "has")
 
-    def __init__(self, state: State, pipeline: str, floors: Mapping[str, int], sources: Iterable[str]) -> None:
-        self._state, self._pipeline = state, pipeline
-        self._reached: dict[str, float] = {}
-        #: Source -> up to where all that it writes has it without the lane's items.
-        self.has: dict[str, int] = {}
-        marks = state.marks
-        written = [marks.get(asset) for asset in state.plan.lineage.written[pipeline]]
-        parts = [mark.parts.get(pipeline, {}) if mark is not None else {} for mark in written]
-        for source in sources:
-            has = min([part.get(source, 0) for part in parts])
-            floor = floors.get(source, 0)
-            self.has[source] = has if has > floor else floor
-
-    def reach(self, source: str) -> float:
-        """Up to where all that it is made of has a source."""
-        found = self._reached.get(source)
-        if found is None:
-            found = self._reached[source] = reach(self._state, self._pipeline, source)
-        return found
-
-    def serves(self, obligation: Obligation) -> bool:
-        """Whether all that it is made of has what an obligation asks for."""
-        through = self._state.plan.lineage.through[self._pipeline]
-        is_one = len(obligation.marks) == 1
-        for source, mark in obligation.marks.items():
-            if (is_one or source in through) and self.reach(source) < mark:
-                return False
-        return True
-
-    def chance(self, way: Distance, promise: PromiseState, source: str) -> float:
-        """With which chance a run now must be in time: the more it serves at once, the less."""
-        return chance(way.target, _count_open(promise, source, self.has[source], self.reach(source)))
+def _serves(state: State, pipeline: str, obligation: Obligation) -> bool:
+    """Whether all that a pipeline is made of has what an obligation asks for."""
+    through, reached, is_one = (
+        state.plan.lineage.through[pipeline],
+        _reached(state, pipeline),
+        len(obligation.marks) == 1,
+    )
+    for source, mark in obligation.marks.items():
+        if (is_one or source in through) and reached.get(source, inf) < mark:
+            return False
+    return True
 
 
 def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need | None:
@@ -107,27 +95,27 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
     """
     if not (below := state.plan.lineage.below.get(pipeline, ())):
         return None
-    view, best, earliest = _View(state, pipeline, floors, sorted(floors)), None, LATEST
+    sources, best, earliest = _has(state, pipeline, floors, sorted(floors)), None, LATEST
     for key in below:
         promise = state.promises.get(key)
         if promise is None or not (promise.open or promise.late):
             continue
         way = distance(state, pipeline, key, None)
-        for source, has in view.has.items():
+        for source, has, reached in sources:
             for first in _first_due(promise, source, has, None):
                 if state.reckoned.by_hour:
                     way = distance(state, pipeline, key, first.due)
                 if way is not None and first.due - longest_lead(state, way) > earliest:
                     continue
-                serves, moment, seconds = view.serves(first), first.due, None
-                if way is None and (serves or has < view.reach(source)):
+                serves, moment, seconds = _serves(state, pipeline, first), first.due, None
+                if way is None and (serves or has < reached):
                     return Need(key[0], source, first.due)
                 if serves and way is not None:
-                    seconds = lead(state, way, view.chance(way, promise, source))
+                    seconds = lead(state, way, chance(way.target, _count_open(promise, source, has, reached)))
                     moment -= seconds
                 if best is None or (moment, key[0]) < (earliest, best.asset):
                     best, earliest = Need(key[0], source, first.due, moment, seconds), moment
-            if promise.late.get(source, 0) > has and has < view.reach(source):
+            if promise.late.get(source, 0) > has and has < reached:
                 return Need(key[0], source)
     return best
 
@@ -140,15 +128,25 @@ def part_of(state: State, pipeline: str, source: str) -> int:
 
 def reach(state: State, pipeline: str, source: str) -> float:
     """Up to where all that a pipeline is made of has the changes of a source; no end where nothing leads to it."""
-    subjects = state.plan.lineage.given[pipeline].get(source, ())
-    return min([mark_of_subject(state, subject, source) for subject in subjects], default=inf)
+    return _reached(state, pipeline).get(source, inf)
+
+
+def _reached(state: State, pipeline: str) -> Mapping[str, float]:
+    known = state.reached.get(pipeline)
+    if known is None:
+        given = state.plan.lineage.given[pipeline].items()
+        known = state.reached[pipeline] = {
+            source: min([mark_of_subject(state, subject, source) for subject in subjects])
+            for source, subjects in given
+        }
+    return known
 
 
 def _first_open(promise: PromiseState, source: str, has: int, after: datetime | None = None) -> Obligation | None:
     """The first obligation of a promise that asks for more of a source than there is, due after a moment."""
     of_source = promise.open.get(source)
-    if of_source and of_source[-1].marks[source] > has:
-        for place in range(_place_after(of_source, source, has), len(of_source)):
+    if of_source and of_source[-1].mark > has:
+        for place in range(_place_after(of_source, has), len(of_source)):
             if after is None or of_source[place].due > after:
                 return of_source[place]
     # A completion asks for several sources at once; there is one a day, so that few are open.
@@ -158,11 +156,11 @@ def _first_open(promise: PromiseState, source: str, has: int, after: datetime | 
     return None
 
 
-def _place_after(of_source: list[Obligation], source: str, mark: float) -> int:
-    """The place of the first obligation that asks for more of a source than a mark."""
-    if of_source[0].marks[source] > mark:
+def _place_after(of_source: list[Obligation], mark: float) -> int:
+    """The place of the first of the obligations of a source that asks for more than a mark."""
+    if of_source[0].mark > mark:
         return 0
-    return bisect_right(of_source, mark, key=lambda obligation: obligation.marks[source])
+    return bisect_right(of_source, mark, key=mark_of_obligation)
 
 
 def _first_due(promise: PromiseState, source: str, has: int, after: datetime | None) -> tuple[Obligation, ...]:
@@ -178,7 +176,7 @@ def _first_due(promise: PromiseState, source: str, has: int, after: datetime | N
         return ()
     if first.sooner is None:
         return (first,)
-    newer = promise.open[source][_place_after(promise.open[source], source, has) :]
+    newer = promise.open[source][_place_after(promise.open[source], has) :]
     # It may have been missed since.
     return (first, *(each for each in newer if each.due == first.sooner and (after is None or each.due > after)))
 
@@ -204,9 +202,9 @@ def _count_open(promise: PromiseState, source: str, has: int, reached: float) ->
     of_source = promise.open.get(source)
     if not of_source or reached == inf:
         return 1
-    first, last = _place_after(of_source, source, has), len(of_source)
-    if of_source[-1].marks[source] > reached:
-        last = _place_after(of_source, source, reached)
+    first, last = _place_after(of_source, has), len(of_source)
+    if of_source[-1].mark > reached:
+        last = _place_after(of_source, reached)
     return max(1, last - first)
 
 
@@ -224,7 +222,7 @@ def place(state: State, lane: Lane) -> Place:
     if backlog is not None:
         # What comes with items, but with none of these, is brought by another lane or was brought already.
         sources = tuple(sorted({*floors, *lineage.unasked[pipeline]}))
-    view = _View(state, pipeline, floors, sources)
+    standing = _has(state, pipeline, floors, sources)
     latest = ends = until = LATEST
     wanted: datetime | None = None
     for key in below:
@@ -233,7 +231,7 @@ def place(state: State, lane: Lane) -> Place:
             continue
         way = distance(state, pipeline, key, None)
         least = way.least if way is not None else NOTHING
-        for source, has in view.has.items():
+        for source, has, reached in standing:
             for first in _first_due(promise, source, has, state.at + least):
                 due = first.due
                 if state.reckoned.by_hour:
@@ -241,11 +239,13 @@ def place(state: State, lane: Lane) -> Place:
                 longest, usual = (way.longest, way.usual) if way is not None else (NOTHING, NOTHING)
                 if due - longest >= latest and due - usual >= ends and due - least >= until:
                     continue
-                if not view.serves(first):
+                if not _serves(state, pipeline, first):
                     continue
                 until = min(until, due - least)
                 if due - longest < latest:
-                    certain = view.chance(way, promise, source) if way is not None else 0.0
+                    certain = (
+                        chance(way.target, _count_open(promise, source, has, reached)) if way is not None else 0.0
+                    )
                     latest = min(latest, due - (way.lengths(certain).tail if way is not None else NOTHING))
                 if due - usual < ends:
                     ends, wanted = due - usual, due

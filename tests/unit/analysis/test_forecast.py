@@ -40,7 +40,7 @@ def learn(kernel: Kernel, **minutes: int) -> None:
 def owed(kernel: Kernel, due: datetime, mark: int = 1) -> PromiseState:
     """The promise that the mart has the order by then."""
     promise = PromiseState("mart", "freshness", since=START)
-    promise.open[SOURCE] = [Obligation({SOURCE: mark}, START, due)]
+    promise.open[SOURCE] = [Obligation({SOURCE: mark}, START, due, mark=mark)]
     kernel.state.promises["mart", "freshness"] = promise
     return promise
 

@@ -16,8 +16,8 @@ from counterpoint.ports.store import IncidentRow
 from counterpoint.testing.builders import START, Kernel, pipeline, plan
 
 MINUTE = timedelta(minutes=1)
-FIRST = Obligation({"event:order": 1}, START, START + 30 * MINUTE)
-SECOND = Obligation({"event:order": 2}, START + MINUTE, START + 31 * MINUTE)
+FIRST = Obligation({"event:order": 1}, START, START + 30 * MINUTE, mark=1)
+SECOND = Obligation({"event:order": 2}, START + MINUTE, START + 31 * MINUTE, mark=2)
 
 
 def written(state: State) -> list[tuple[str, int, bool]]:

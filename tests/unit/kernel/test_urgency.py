@@ -176,8 +176,10 @@ def owed(kernel: Kernel, *dues: timedelta) -> None:
     """Changes of `raw` were reported, and each is owed to the mart so long after the start."""
     state = kernel.state
     state.sources["asset:raw"] = SourceState("asset:raw", mark=len(dues))
+    state.reached.clear()
     obligations = [
-        Obligation({"asset:raw": number}, START, START + due) for number, due in enumerate(dues, start=1)
+        Obligation({"asset:raw": number}, START, START + due, mark=number)
+        for number, due in enumerate(dues, start=1)
     ]
     state.promises["mart", "freshness"] = PromiseState("mart", "freshness", open={"asset:raw": obligations})
 
@@ -201,6 +203,7 @@ def test_a_promise_of_more_than_nine_in_ten_leaves_more_time(kernel: Kernel) -> 
     learn(kernel, clean=60, mart=60)
     owed(kernel, 30 * MINUTE)
     kernel.state.marks["clean"] = Mark("clean", {"asset:raw": 1}, {"clean": {"asset:raw": 1}})
+    kernel.state.reached.clear()
 
     latest = place(kernel.state, ("mart", "", "")).latest
 
@@ -216,6 +219,7 @@ def test_the_more_changes_run_as_one_the_less_the_oldest_counts(kernel: Kernel) 
     for count in (1, 5, 20):
         owed(kernel, *[30 * MINUTE] * count)
         kernel.state.marks["clean"] = Mark("clean", {"asset:raw": count}, {"clean": {"asset:raw": count}})
+        kernel.state.reached.clear()
         found.append(place(kernel.state, ("mart", "", "")).latest or START)
 
     assert found == sorted(set(found))
@@ -227,6 +231,7 @@ def test_what_a_pipeline_has_served_asks_nothing_of_it(kernel: Kernel) -> None:
     learn(kernel, clean=60, mart=120)
     owed(kernel, 30 * MINUTE, 40 * MINUTE)
     kernel.state.marks["clean"] = Mark("clean", {"asset:raw": 1}, {"clean": {"asset:raw": 1}})
+    kernel.state.reached.clear()
 
     assert place(kernel.state, ("clean", "", "")).wanted == START + 40 * MINUTE
     assert place(kernel.state, ("mart", "", "")).wanted == START + 30 * MINUTE

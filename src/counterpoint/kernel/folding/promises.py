@@ -22,7 +22,7 @@ from counterpoint.kernel.obligations import (
     terms,
 )
 from counterpoint.kernel.outstanding import Outstanding
-from counterpoint.kernel.records import Mark, Obligation, PromiseState, Run, SourceState, in_ms, obligation_mark
+from counterpoint.kernel.records import Mark, Obligation, PromiseState, Run, SourceState, in_ms
 from counterpoint.kernel.state import GRACE, State
 from counterpoint.model.lineage import Promised, inputs_of, world
 from counterpoint.model.plan import Plan
@@ -49,6 +49,7 @@ def note_change(state: State, source: str, happened: datetime) -> None:
     state.touched.sources[source] = min(happened, state.at)
     for reader in state.plan.lineage.readers.get(source, ()):
         state.touched.readers[reader] = None
+        state.reached.pop(reader, None)
     name = source.partition(":")[2]
     if source.startswith("asset:") and name in state.plan.assets:
         _settle(state, name)
@@ -212,6 +213,7 @@ def _reckon(state: State, mark: Mark) -> None:
     if mark.reflects != before:
         for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
             state.touched.readers[reader] = None
+            state.reached.pop(reader, None)
             touch(state, (reader,))
         _settle(state, mark.asset)
 
@@ -232,12 +234,13 @@ def oblige(state: State, decision: d.Oblige) -> None:
         return
     source = "" if decision.promise == "completion" else next(iter(decision.marks))
     waiting = promise.open.setdefault(source, [])
-    obligation = Obligation(dict(decision.marks), decision.since, decision.due, decision.at)
+    mark = decision.marks[source] if source else in_ms(decision.since)
+    obligation = Obligation(dict(decision.marks), decision.since, decision.due, decision.at, mark=mark)
     if source and waiting and waiting[-1].made == decision.at:
         # Changes of one moment are one obligation.
         last = waiting.pop()
         obligation.since, obligation.due = min(last.since, obligation.since), min(last.due, obligation.due)
-    older = waiting[-1].marks[source] if source and waiting else 0
+    older = waiting[-1].mark if source and waiting else 0
     for earlier in reversed(waiting) if source else ():
         if (earlier.sooner or earlier.due) <= obligation.due:
             break
@@ -341,7 +344,7 @@ def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, 
 
 def expect_due(state: State, promise: PromiseState, source: str, obligation: Obligation) -> None:
     """Ask to be woken when an obligation is past its due."""
-    mark = str(obligation_mark(obligation, source))
+    mark = str(obligation.mark)
     state.remember(obligation.due + GRACE, "promise", promise.asset, promise.promise, source, mark)
 
 
