@@ -87,7 +87,8 @@ def rate():
         file.write(os.environ["COUNTERPOINT_ATTEMPT"] + "\\n")
 """
 
-_UP = [sys.executable, "-m", "counterpoint.entrypoints.cli.main", "up", "--quiet", "--listen", "127.0.0.1:0"]
+_PROGRAM = ("-m", "counterpoint.entrypoints.cli.main")
+_UP = ("up", "--quiet", "--listen", "127.0.0.1:0")
 
 
 class Deployment:
@@ -111,9 +112,14 @@ class Deployment:
 
     # Processes.
 
-    def up(self, *words: str, wait: bool = True) -> subprocess.Popen[bytes]:
-        """Start an engine; return when it serves, unless it is not waited for."""
-        command = [*_UP, *(("--store", self.store) if self.store else ()), *words]
+    def up(self, *words: str, wait: bool = True, code: str = "") -> subprocess.Popen[bytes]:
+        """Start an engine; return when it serves, unless it is not waited for.
+
+        Args:
+            code: what Python runs in place of the program `counterpoint`.
+        """
+        program = ("-c", code) if code else _PROGRAM
+        command = [sys.executable, *program, *_UP, *(("--store", self.store) if self.store else ()), *words]
         env = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERPOINT_")}
         with self.log.open("ab") as log:
             engine = subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log)
