@@ -18,10 +18,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from counterpoint.kernel.explain import say_clock
 from counterpoint.kernel.lengths import takes, task_takes, waits
 from counterpoint.kernel.records import Attempt, Backlog, Obligation, PromiseState, Run
 from counterpoint.kernel.rules.batching import forms_at
+from counterpoint.kernel.sentences import say_clock
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import floors_of, next_sample
 from counterpoint.model.lineage import world

@@ -32,7 +32,7 @@ from counterpoint.errors import HostUnreachable, LeadershipLost, Mistake, StoreE
 from counterpoint.kernel.decisions import AnyDecision, FinishRun
 from counterpoint.kernel.events import AnyEvent, PlanDeclared, Woke
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.explain import sentence
+from counterpoint.kernel.sentences import sentence
 from counterpoint.kernel.state import Document, State
 from counterpoint.model import webhook
 from counterpoint.model.plan import Plan

@@ -15,8 +15,9 @@ from counterpoint.engine.service import Explanation, PromiseStatus
 from counterpoint.engine.status import pool_status
 from counterpoint.errors import unknown_name
 from counterpoint.kernel.decisions import Reason
-from counterpoint.kernel.explain import Why, holders_of, say, say_clock, why_pipeline, why_run
+from counterpoint.kernel.explain import Why, holders_of, why_pipeline, why_run
 from counterpoint.kernel.records import Run
+from counterpoint.kernel.sentences import say, say_clock
 from counterpoint.kernel.state import State
 from counterpoint.model.quantity import format_duration
 from counterpoint.ports.store import EventRow, History, RunRow, VersionRow

@@ -2,7 +2,7 @@
 
 A decision records its whole outcome (ids, slots taken, exact times), so that folding it into
 State needs no policy, and a reason: a code with figures, turned into a sentence on reading
-(`kernel/explain.py`).
+(`kernel/sentences.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from counterpoint.model.promise import PromiseKind
 
 
 class Reason(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why something was decided: a code of `kernel/explain.py` and the figures of its sentence."""
+    """Why something was decided: a code of `kernel/sentences.py` and the figures of its sentence."""
 
     code: str
     figures: dict[str, Any] = field(default_factory=dict)

@@ -36,7 +36,7 @@ from counterpoint.adapters.tools import standard_tools
 from counterpoint.engine.declare import declare_text
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.explain import REASONS, sentence
+from counterpoint.kernel.sentences import REASONS, sentence
 from counterpoint.model.plan import Plan
 from counterpoint.model.quantity import format_duration, parse_duration
 from counterpoint.testing.builders import START, Kernel

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.explain import sentence, why_pipeline, why_run
+from counterpoint.kernel.explain import why_pipeline, why_run
 from counterpoint.kernel.rules.splitting import deal
+from counterpoint.kernel.sentences import sentence
 from counterpoint.model.plan import Pool
 from counterpoint.model.promise import Elastic, Rate
 from counterpoint.model.trigger import Batch, OnEvent

@@ -10,9 +10,10 @@ import pytest
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import evolve
-from counterpoint.kernel.explain import sentence, why_run
+from counterpoint.kernel.explain import why_run
 from counterpoint.kernel.records import Attempt
 from counterpoint.kernel.rules.preemption import PATIENCE, Victim, smallest
+from counterpoint.kernel.sentences import sentence
 from counterpoint.model.pipeline import Pipeline
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import Expected, Preempt

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from counterpoint.kernel import rules
-from counterpoint.kernel.explain import REASONS
+from counterpoint.kernel.sentences import REASONS
 
 #: Codes that are chosen at run time: how far a subscriber got, and why a failure is not retried.
 CHOSEN = {"started", "succeeded", "not-retried", "tries-used-up", "failed", "pipeline-removed", "source-removed"}
