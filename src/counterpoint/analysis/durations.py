@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from math import ceil, log
@@ -56,10 +55,10 @@ def _is_outlier(samples: Sequence[float]) -> bool:
     return samples[-1] > 2 * middle and samples[-1] > middle + FAR * deviation
 
 
-def hour_of_week(moment: datetime) -> str:
-    """The hour of the week in UTC, as `Band.hours` names it: Monday 0 h is "0"."""
+def hour_of_week(moment: datetime) -> int:
+    """The hour of the week in UTC; Monday 0 h is 0. `Band.hours` has it as text."""
     utc = moment.astimezone(UTC)
-    return str(utc.weekday() * 24 + utc.hour)
+    return utc.weekday() * 24 + utc.hour
 
 
 def explained(groups: Iterable[Sequence[float]]) -> float:
@@ -82,46 +81,75 @@ class Window:
     """The newest samples of something, in ascending order too."""
 
     def __init__(self) -> None:
-        self._newest: deque[float] = deque()
-        self.sorted: list[float] = []
+        # Arrays, because a sample has 8 bytes there, and there are many windows.
+        self._newest = array("d")
+        self._oldest = 0
+        self.sorted = array("d")
 
     def __len__(self) -> int:
         return len(self.sorted)
 
     def add(self, sample: float) -> None:
         """Take a sample; the oldest goes where there are too many."""
-        if len(self._newest) == NEWEST:
-            del self.sorted[bisect_left(self.sorted, self._newest.popleft())]
-        self._newest.append(sample)
+        newest, oldest = self._newest, self._oldest
+        if len(newest) < NEWEST:
+            newest.append(sample)
+        else:
+            del self.sorted[bisect_left(self.sorted, newest[oldest])]
+            newest[oldest] = sample
+            self._oldest = (oldest + 1) % NEWEST
         insort(self.sorted, sample)
 
 
 class Hours:
-    """The newest samples by hour of the week."""
+    """The newest samples by hour of the week: a row of `HOUR_NEWEST` for each hour that was seen, oldest first.
+
+    One array has them all, with six digits of each: there is one for each task, and a week has 168 hours.
+    """
 
     def __init__(self) -> None:
-        self._samples: dict[str, array[float]] = {}
+        # The hour of each row, and how many samples it has.
+        self._hours, self._counts = bytearray(), bytearray()
+        self._rows = array("f")
         self._since = 0
         self.bands: dict[str, tuple[float, float]] = {}
 
-    def add(self, hour: str, sample: float) -> None:
+    def add(self, hour: int, sample: float) -> None:
         """Take a sample; now and then look whether hours differ."""
-        samples = self._samples.setdefault(hour, array("d"))
-        samples.append(sample)
-        if len(samples) > HOUR_NEWEST:
-            del samples[0]
+        row, rows, counts = self._hours.find(hour), self._rows, self._counts
+        if row < 0:
+            row = len(counts)
+            self._hours.append(hour)
+            counts.append(0)
+            rows.extend(_EMPTY_ROW)
+        begin, count = row * HOUR_NEWEST, counts[row]
+        if count == HOUR_NEWEST:
+            count -= 1
+            rows[begin : begin + count] = rows[begin + 1 : begin + HOUR_NEWEST]
+        rows[begin + count] = sample
+        counts[row] = count + 1
         self._since += 1
         if self._since >= HOURS_EVERY:
             self._since = 0
             self._compare()
 
     def _compare(self) -> None:
-        enough = {hour: list(group) for hour, group in self._samples.items() if len(group) >= HOUR_FEWEST}
+        enough = {
+            hour: self._rows[row * HOUR_NEWEST : row * HOUR_NEWEST + count]
+            for row, (hour, count) in enumerate(zip(self._hours, self._counts, strict=True))
+            if count >= HOUR_FEWEST
+        }
         if explained(enough.values()) <= HOURS_EXPLAIN:
             self.bands = {}
             return
-        ordered = sorted(enough, key=int)
-        self.bands = {hour: quantiles(sorted(enough[hour])) for hour in ordered}
+        self.bands = {str(hour): _six_digits(quantiles(sorted(enough[hour]))) for hour in sorted(enough)}
+
+
+def _six_digits(band: tuple[float, float]) -> tuple[float, float]:
+    return float(f"{band[0]:.6g}"), float(f"{band[1]:.6g}")
+
+
+_EMPTY_ROW = array("f", [0.0] * HOUR_NEWEST)
 
 
 class _Samples:
@@ -155,7 +183,9 @@ class Learner:
             Whether nothing was known of it before.
         """
         subject = (pipeline, task)
-        samples = self._samples.setdefault(subject, _Samples())
+        samples = self._samples.get(subject)
+        if samples is None:
+            samples = self._samples[subject] = _Samples()
         samples.took.add(took_s)
         samples.hours.add(hour_of_week(at), took_s)
         if waited_s is not None:

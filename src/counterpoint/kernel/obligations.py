@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from counterpoint.kernel.records import BEGINNING, PromiseState, Run
 from counterpoint.kernel.state import State
@@ -34,6 +35,7 @@ def calendar_of(plan: Plan, promise: Promised) -> Calendar | None:
     return plan.calendars.get(terms(plan, promise).calendar)
 
 
+@lru_cache(maxsize=1024)
 def bucket_width(over: timedelta) -> timedelta:
     """How long one bucket of `PromiseState.counts` is."""
     return max(SHORTEST_BUCKET, over / BUCKETS)

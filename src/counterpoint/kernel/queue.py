@@ -150,6 +150,7 @@ class Group:
     """Requests of one need, and of one expected duration unless each has its own.
 
     Attributes:
+        count: how many they are.
         first: key of its first request; `shortest` (seconds, key) of the one that is expected to end first.
         watching: what else than a pool its head lacks; None while it is ready as far as that goes.
         usual: seconds that its requests are expected to take, where they have no time of their own.
@@ -158,6 +159,7 @@ class Group:
     def __init__(self, place: Place, profile: Profile, usual: float | None) -> None:
         self.place, self.profile, self.usual = place, profile, usual
         self.watching: str | None = None
+        self.count = 0
         self.first: Key | None = None
         self.shortest: tuple[float, Key] | None = None
         self._by_key: Lazy[Request] = Lazy(_waits)
@@ -165,6 +167,7 @@ class Group:
 
     def push(self, request: Request) -> None:
         """Let a request stand in it."""
+        self.count += 1
         self._by_key.push(request.key, request)
         if request.takes is not None:
             self._by_takes.push((request.takes, request.key), request)
@@ -376,12 +379,15 @@ class Queue:
         """Take a request out of its group."""
         request.gone = True
         group = self._groups[request.place]
-        self._settle(group)
-        if group.first is None:
+        group.count -= 1
+        if group.count:
+            self._settle(group)
+        else:
             self._close(group)
 
     def _close(self, group: Group) -> None:
         place, profile = group.place, group.profile
+        group.first = group.shortest = None
         del self._groups[place], profile.groups[group]
         self._held_groups.pop(group, None)
         if group.watching is not None:
@@ -451,12 +457,13 @@ class Queue:
 
     def _wake(self, ground: Ground) -> None:
         for resource in self._freed:
+            profiles, groups = self._watchers.get(resource, {}), self._group_watchers.get(resource, {})
+            if not profiles and not groups:
+                continue
             left = ground.free(resource)
-            profiles = self._watchers.get(resource, {})
             for amount in [amount for amount in profiles if amount <= left]:
                 for profile in list(profiles[amount]):
                     self._look_at(profile)
-            groups = self._group_watchers.get(resource, {})
             for amount in [amount for amount in groups if amount <= left]:
                 for group in list(groups.pop(amount)):
                     self._wake_group(group)
@@ -535,7 +542,7 @@ class Queue:
     def _leeway(self, profile: Profile, ground: Ground) -> tuple[Key | None, float]:
         """Whom a reservation keeps slots from: requests after that key, unless they end within so many seconds."""
         before, seconds = None, inf
-        if profile.admitted:
+        if profile.admitted or not self.reserved:
             return None, inf
         for pool, amount in profile.pools:
             holder = self._requests.get(self.reserved.get(pool, ("", "")))
@@ -574,7 +581,7 @@ class Queue:
         for resource, amount in group.place[1]:
             if ground.free(resource) < amount:
                 return resource, amount, False
-            if self.is_kept_from(resource, request, ground):
+            if self.reserved and self.is_kept_from(resource, request, ground):
                 return resource, amount, True
         return None
 

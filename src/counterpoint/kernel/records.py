@@ -193,6 +193,9 @@ class Backlog(Struct, gc=False):
     def __len__(self) -> int:
         return sum(map(len, self.groups.values()))
 
+    def __bool__(self) -> bool:
+        return any(self.groups.values())
+
     @property
     def lane(self) -> Lane:
         """The lane it belongs to."""
@@ -201,7 +204,7 @@ class Backlog(Struct, gc=False):
     @property
     def oldest(self) -> int:
         """The number of the oldest pending item."""
-        return min(next(iter(group)) for group in self.groups.values() if group)
+        return min(map(next, map(iter, filter(None, self.groups.values()))))
 
     @property
     def items(self) -> Iterator[Item]:

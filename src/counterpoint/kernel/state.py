@@ -238,6 +238,8 @@ class State:
         self.reckoned = Reckoned()
         #: (digest, pipeline, task, automatic) -> what a run or task asks for that asks for what is declared.
         self.shapes: dict[tuple[str, str, str, bool], Shape] = {}
+        #: Pools and assets -> how much of them there is by the plan in force, as far as it was asked for.
+        self.capacities: dict[str, int] = {}
         #: Ticks to come, by the wall: (tick, pipeline, number of the source); see `evolve.expect_tick`.
         self.ticks_to_come: list[tuple[datetime, str, int]] = []
         #: Cut-offs to come, by the wall: (cut-off, asset); see `folding.promises.expect_cutoff`.
@@ -258,6 +260,9 @@ class State:
 
     def unused(self, resource: str) -> int:
         """How much of a resource nobody holds, what is claimed included."""
+        known = self.capacities.get(resource)
+        if known is not None:
+            return known - self.used.get(resource, 0)
         kind, _, name = resource.partition(":")
         if kind == "fresh":
             return 0 if name in self.suspects else 1
@@ -282,6 +287,9 @@ class State:
 
     def capacity(self, resource: str) -> int:
         """How much of a resource there is when nobody holds any."""
+        known = self.capacities.get(resource)
+        if known is not None:
+            return known
         kind, _, name = resource.partition(":")
         if kind == "fresh":
             return 1
@@ -292,7 +300,8 @@ class State:
             pipeline = self.plan.pipelines.get(name.partition("/")[0])
             return pipeline.concurrency if pipeline and pipeline.concurrency_by else WHOLE_ASSET
         pool = self.plan.pools.get(name) if kind == "pool" else None
-        return pool.slots if pool else WHOLE_ASSET
+        self.capacities[resource] = slots = pool.slots if pool else WHOLE_ASSET
+        return slots
 
     def pipeline_of(self, run: Run) -> Pipeline:
         """The pipeline as the run knows it: of the plan it was admitted with, or the current one."""
@@ -315,12 +324,15 @@ class State:
         """The group of its subscriber's trigger that an item serves in the plan in force; -1 for none."""
         if item.subject == f"world:{item.pipeline}":
             return 0 if item.pipeline in self.plan.samplers else -1
-        listeners = self.plan.subscribers.get(item.subject, ())
-        groups = [group for pipeline, group, _ in listeners if pipeline == item.pipeline]
-        if not groups:
-            return -1
-        # The group it was delivered to, unless the trigger has been put in another order since.
-        return item.group if item.group in groups else groups[0]
+        first = -1
+        for pipeline, group, _ in self.plan.subscribers.get(item.subject, ()):
+            if pipeline != item.pipeline:
+                continue
+            if group == item.group:
+                return group
+            # The trigger has been put in another order since it was delivered.
+            first = group if first < 0 else first
+        return first
 
     def host(self) -> str:
         """The host that new attempts go to; "" where none is ready."""

@@ -74,6 +74,7 @@ class Lineage:
         inputs: pipeline -> what it is made of, as far as it leads to a source. Only pipelines at or below
             whose writes a promise stands.
         given: pipeline -> source -> the subjects by which it comes.
+        by_subject: pipeline -> subject -> that one of its inputs.
         through: pipeline -> the sources that reach what it writes.
         unasked: pipeline -> those of them that come to it, also, otherwise than by what starts it: whatever a run
             is for, it may have more of them.
@@ -91,6 +92,7 @@ class Lineage:
 
     def __init__(self, plan: Plan) -> None:
         self.inputs: dict[str, tuple[Input, ...]] = {}
+        self.by_subject: dict[str, dict[str, Input]] = {}
         self.given: dict[str, dict[str, tuple[str, ...]]] = {}
         self.through: dict[str, tuple[str, ...]] = {}
         self.unasked: dict[str, tuple[str, ...]] = {}
@@ -200,6 +202,7 @@ class Lineage:
         """Write down what was traced."""
         for name, inputs in self.inputs.items():
             self.inputs[name] = tuple(replace(each, sources=reached.members(each.subject)) for each in inputs)
+            self.by_subject[name] = {each.subject: each for each in self.inputs[name]}
             self.through[name] = reached.members(f"pipeline:{name}")
             given: dict[str, tuple[str, ...]] = {}
             for each in self.inputs[name]:

@@ -147,9 +147,10 @@ def take_items(state: State, run: Run, numbers: tuple[int, ...]) -> None:
     for group in backlog.groups.values():
         for number in [number for number in numbers if number in group]:
             run.items[number] = group.pop(number)
-    backlog.settle()
     # A backlog that remembers failures stays until a run succeeds.
-    if not backlog.failures:
+    if backlog.failures:
+        backlog.settle()
+    else:
         _drop_if_empty(state, run.of)
 
 

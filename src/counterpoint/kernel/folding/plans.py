@@ -33,6 +33,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
     replaced = state.plans[state.digest] = state.plan
     state.plan, state.digest, state.declared = event.content, event.digest, event.at
     state.shapes.clear()
+    state.capacities.clear()
     # A new clock begins now: what it would have done before it was declared is no missed tick.
     state.ticks = {
         (name, place): before.get(subject_of(clock, name), event.wall) for name, place, clock in state.plan.clocks

@@ -24,7 +24,7 @@ from counterpoint.kernel.obligations import (
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.records import Mark, Obligation, PromiseState, Run, SourceState, in_ms
 from counterpoint.kernel.state import GRACE, State
-from counterpoint.model.lineage import Promised, inputs_of, world
+from counterpoint.model.lineage import Lineage, Promised, inputs_of, world
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind
 from counterpoint.model.workdays import next_cutoff
@@ -85,7 +85,7 @@ def floor_of(state: State, item: Item) -> dict[str, int]:
         return {}
     if item.pipeline in lineage.worlds:
         return item.floor
-    given = next((each for each in lineage.inputs[item.pipeline] if each.subject == item.subject), None)
+    given = lineage.by_subject[item.pipeline].get(item.subject)
     if given is None or not given.subscribed:
         return {}
     if not item.floor and item.subject not in given.sources:
@@ -146,9 +146,9 @@ def note_version(state: State, decision: d.PublishAsset, run: Run | None) -> Non
     if run is None or decision.asset not in lineage.written.get(run.pipeline, ()):
         return
     mark = state.marks.setdefault(decision.asset, Mark(decision.asset))
-    state.touched.before.setdefault(decision.asset, dict(mark.reflects))
+    state.touched.before.setdefault(decision.asset, mark.reflects)
     mark.edition += 1
-    mark.parts[run.pipeline] = dict(decision.reflects)
+    mark.parts[run.pipeline] = decision.reflects
     mark.made[run.pipeline] = _editions(state, run, decision.pins)
     if run.skipped or any(pin.edition < 0 for pin in decision.pins):
         mark.behind[run.pipeline] = True
@@ -163,9 +163,9 @@ def note_confirmed(state: State, decision: d.ConfirmAsset, run: Run | None) -> N
     if run is None or decision.asset not in state.plan.lineage.written.get(run.pipeline, ()):
         return
     mark = state.marks.setdefault(decision.asset, Mark(decision.asset))
-    part = mark.parts.setdefault(run.pipeline, {})
-    for source, reached in decision.reflects.items():
-        part[source] = max(reached, part.get(source, 0))
+    part = mark.parts.get(run.pipeline, {})
+    reflects = {source: max(reached, part.get(source, 0)) for source, reached in decision.reflects.items()}
+    mark.parts[run.pipeline] = part | reflects
     made = mark.made.setdefault(run.pipeline, {})
     for asset, edition in _editions(state, run, decision.pins).items():
         made[asset] = max(edition, made.get(asset, 0))
@@ -175,7 +175,7 @@ def note_confirmed(state: State, decision: d.ConfirmAsset, run: Run | None) -> N
 
 def raise_mark(state: State, decision: d.RaiseMark) -> None:
     mark = state.marks[decision.asset]
-    mark.parts[decision.writer] = dict(decision.reflects)
+    mark.parts[decision.writer] = decision.reflects
     touch(state, (decision.writer,))
     _reckon(state, mark)
 
@@ -199,23 +199,28 @@ def _editions(state: State, run: Run, pins: Iterable[d.Pin]) -> dict[str, int]:
 def _reckon(state: State, mark: Mark) -> None:
     """An asset has of each source what the least of its writers has."""
     lineage, before = state.plan.lineage, mark.reflects
-    mark.reflects = {}
-    writers = lineage.writers[mark.asset]
-    for source in lineage.sources[mark.asset]:
-        parts = (
-            mark.parts.get(writer, {}).get(source, 0)
-            for writer in writers
-            # One that is alone has all of its sources.
-            if len(writers) == 1 or source in lineage.through[writer]
-        )
-        if least := min(parts, default=0):
-            mark.reflects[source] = least
+    mark.reflects = _least(state.plan.lineage, mark)
     if mark.reflects != before:
         for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
             state.touched.readers[reader] = None
             state.reached.pop(reader, None)
             touch(state, (reader,))
         _settle(state, mark.asset)
+
+
+def _least(lineage: Lineage, mark: Mark) -> dict[str, int]:
+    writers, sources = lineage.writers[mark.asset], lineage.sources[mark.asset]
+    if len(writers) == 1:
+        part = mark.parts.get(writers[0], {})
+        return {source: reached for source in sources if (reached := part.get(source, 0))}
+    least: dict[str, int] = {}
+    for source in sources:
+        parts = (
+            mark.parts.get(writer, {}).get(source, 0) for writer in writers if source in lineage.through[writer]
+        )
+        if reached := min(parts, default=0):
+            least[source] = reached
+    return least
 
 
 # Obligations.
@@ -331,12 +336,12 @@ def _forget_happened(state: State, source: str, asset: str) -> None:
 def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, missed: int = 0) -> None:
     over = terms(state.plan, (promise.asset, promise.promise)).over
     number = bucket(over, at)
-    before = promise.counts.get(number, (0, 0, 0.0))
+    before = promise.counts.get(number)
+    if before is None:
+        # With each bucket that begins, others leave the window.
+        oldest, before = bucket(over, state.at - over), (0, 0, 0.0)
+        promise.counts = {each: counts for each, counts in promise.counts.items() if each > oldest}
     promise.counts[number] = (before[0] + kept, before[1] + missed, before[2])
-    if len(promise.counts) > 1:
-        oldest = bucket(over, state.at - over)
-        if min(promise.counts) <= oldest:
-            promise.counts = {each: counts for each, counts in promise.counts.items() if each > oldest}
 
 
 # Moments.

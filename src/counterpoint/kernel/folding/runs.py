@@ -82,9 +82,10 @@ def retry_requested(state: State, event: e.RetryRequested) -> None:
 def create_run(state: State, decision: d.CreateRun) -> None:
     state.ordinals += 1
     state.numbers[decision.pipeline] = state.numbers.get(decision.pipeline, 0) + 1
-    if decision.automatic:
+    pipeline = state.plan.pipelines[decision.pipeline]
+    if decision.automatic and pipeline.storm is not None:
         note_start(state, f"storm:{decision.pipeline}")
-    tasks = {name: TaskState() for name in state.plan.pipelines[decision.pipeline].tasks}
+    tasks = {name: TaskState() for name in pipeline.tasks}
     run = Run(
         run=decision.run,
         ordinal=state.ordinals,

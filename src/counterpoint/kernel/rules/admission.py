@@ -135,6 +135,8 @@ def _first(state: State, run: Run) -> str:
     """The task that admission starts: the most urgent of those that ask for what was asked for with the run."""
     pipeline = state.pipeline_of(run)
     first = first_task(run, pipeline)
+    if len(run.tasks) == 1:
+        return first
     asked = state.slots_of(run, first)
     ready = [name for name in pipeline.tasks if run.tasks[name].phase == "ready"]
     if len(ready) == 1:

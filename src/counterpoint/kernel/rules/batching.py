@@ -238,7 +238,8 @@ def batch_of(backlog: Backlog, trigger: Trigger | None) -> tuple[int, ...]:
     """The items a run takes now: all that are pending, at most `batch.max`; one of each group, then the oldest."""
     most = trigger.batch.max if trigger else None
     if most is None:
-        return tuple(merge(*backlog.groups.values()))
+        groups = backlog.groups.values()
+        return tuple(merge(*groups)) if len(groups) > 1 else tuple(next(iter(groups), ()))
     first = [next(iter(items)) for items in backlog.groups.values() if items]
     rest = (number for number in merge(*backlog.groups.values()) if number not in first)
     return tuple(sorted([*first, *islice(rest, max(0, most - len(first)))]))

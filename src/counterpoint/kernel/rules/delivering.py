@@ -57,6 +57,9 @@ def items_for(
     """
     document: dict[str, Any] | None = None
     items: dict[tuple[str, int], Item] = {}
+    trace = trace_of(change.trace) if change.trace else ""
+    # A replay is between its subscriber and whoever asked; nobody waits for it to be confirmed.
+    producer = state.runs.get(change.by_run) if only is None and change.by_run else None
     for name, number, source in state.plan.subscribers.get(change.subject, ()):
         if (name, number) in items or only not in (None, name) or group not in (None, number):
             continue
@@ -69,8 +72,6 @@ def items_for(
             document = document or as_event(change)
             if when and not expression.holds(when, document):
                 continue
-        # A replay is between its subscriber and whoever asked; nobody waits for it to be confirmed.
-        producer = state.runs.get(change.by_run) if only is None else None
         delivery = trigger.delivery
         is_awaited = producer is not None and delivery.pattern == "sync" and delivery.until != "accepted"
         items[name, number] = Item(
@@ -88,7 +89,7 @@ def items_for(
             origin=origin,
             confirms=change.by_run if is_awaited else "",
             confirm_by=state.at + delivery.timeout if is_awaited else None,
-            trace=trace_of(change.trace),
+            trace=trace,
             floor=floor_at(state, name, change, is_replay=only is not None, origin=origin),
         )
     return tuple(items.values())

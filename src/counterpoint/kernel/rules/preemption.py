@@ -82,7 +82,7 @@ def make_room(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     if not state.touched.preemption:
         return
     state.touched.preemption = False
-    if state.plan.policy != "promise" or not state.host():
+    if not state.preemptible or state.plan.policy != "promise" or not state.host():
         return
     for request in _takers(state):
         yield from _make_room_for(state, request)

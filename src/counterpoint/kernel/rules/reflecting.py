@@ -162,11 +162,10 @@ def edition(state: State, asset: str) -> int:
 
 def as_pinned(state: State, pipeline: str, asset: str) -> tuple[dict[str, int], int]:
     """What an asset that a pipeline only reads reflects now, and its edition; nothing where no promise looks."""
-    for given in state.plan.lineage.inputs.get(pipeline, ()):
-        if given.asset == asset and not given.subscribed:
-            reflects = {source: mark for source, mark in marks_of(state, given).items() if mark}
-            return reflects, edition(state, asset)
-    return {}, 0
+    given = state.plan.lineage.by_subject.get(pipeline, {}).get(f"asset:{asset}")
+    if given is None or given.subscribed:
+        return {}, 0
+    return {source: mark for source, mark in marks_of(state, given).items() if mark}, edition(state, asset)
 
 
 def floor_at(
@@ -185,7 +184,7 @@ def floor_at(
     if pipeline in lineage.worlds:
         is_slice = change.subject.startswith("tick:") and is_sliced(state.plan, pipeline)
         return {world(pipeline): in_ms(change.time) - 1} if is_slice and not is_replay else {}
-    given = next((each for each in lineage.inputs[pipeline] if each.subject == change.subject), None)
+    given = lineage.by_subject[pipeline].get(change.subject)
     if given is None:
         return {}
     if is_replay:
