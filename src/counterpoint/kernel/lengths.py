@@ -380,8 +380,10 @@ def _others(state: State, pipeline: str, asset: str, most: float) -> float:
     for pool in way.pools:
         work = _work(state, pool)
         seconds += work.sums[bisect_right(work.lasts, most)]
-        mine = (work.shares[name] for name in way.pipelines if name in work.shares)
-        seconds -= sum(share for lasts, share in mine if lasts <= most)
+        for name in way.pipelines:
+            lasts, share = work.shares.get(name, (0.0, 0.0))
+            if lasts <= most:
+                seconds -= share
     return seconds
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from math import inf
 
 from msgspec import Struct
@@ -74,17 +75,14 @@ def _has(
     return found
 
 
-def _serves(state: State, pipeline: str, obligation: Obligation) -> bool:
-    """Whether all that a pipeline is made of has what an obligation asks for."""
-    through, reached, is_one = (
-        state.plan.lineage.through[pipeline],
-        _reached(state, pipeline),
-        len(obligation.marks) == 1,
-    )
-    for source, mark in obligation.marks.items():
-        if (is_one or source in through) and reached.get(source, inf) < mark:
-            return False
-    return True
+def _serves(state: State, pipeline: str, obligation: Obligation, source: str) -> bool:
+    """Whether all that a pipeline is made of has what an obligation asks for, of this source and of others."""
+    reached = _reached(state, pipeline)
+    if len(obligation.marks) == 1:
+        return obligation.marks[source] <= reached.get(source, inf)
+    through = state.plan.lineage.through[pipeline]
+    asked = obligation.marks.items()
+    return all(mark <= reached.get(other, inf) for other, mark in asked if other in through)
 
 
 def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need | None:
@@ -107,7 +105,7 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
                     way = distance(state, pipeline, key, first.due)
                 if way is not None and first.due - longest_lead(state, way) > earliest:
                     continue
-                serves, moment, seconds = _serves(state, pipeline, first), first.due, None
+                serves, moment, seconds = _serves(state, pipeline, first, source), first.due, None
                 if way is None and (serves or has < reached):
                     return Need(key[0], source, first.due)
                 if serves and way is not None:
@@ -169,16 +167,23 @@ def _first_due(promise: PromiseState, source: str, has: int, after: datetime | N
     Args:
         after: leave out what is due up to then.
     """
-    if source not in promise.open and "" not in promise.open:
+    of_source = promise.open.get(source)
+    if of_source and of_source[-1].mark > has:
+        place = _place_after(of_source, has)
+        first = of_source[place]
+        if first.sooner is None and (after is None or first.due > after):
+            return (first,)
+        newer: Iterable[Obligation] = islice(of_source, place, None)
+    elif "" in promise.open:
+        newer = ()
+    else:
         return ()
-    first = _first_open(promise, source, has, after)
-    if first is None:
-        return ()
-    if first.sooner is None:
-        return (first,)
-    newer = promise.open[source][_place_after(promise.open[source], has) :]
+    found = _first_open(promise, source, has, after)
+    if found is None or found.sooner is None:
+        return () if found is None else (found,)
     # It may have been missed since.
-    return (first, *(each for each in newer if each.due == first.sooner and (after is None or each.due > after)))
+    sooner = (each for each in newer if each.due == found.sooner and (after is None or each.due > after))
+    return (found, *sooner)
 
 
 def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
@@ -239,7 +244,7 @@ def place(state: State, lane: Lane) -> Place:
                 longest, usual = (way.longest, way.usual) if way is not None else (NOTHING, NOTHING)
                 if due - longest >= latest and due - usual >= ends and due - least >= until:
                     continue
-                if not _serves(state, pipeline, first):
+                if not _serves(state, pipeline, first, source):
                     continue
                 until = min(until, due - least)
                 if due - longest < latest:

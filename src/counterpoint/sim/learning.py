@@ -15,7 +15,7 @@ from counterpoint.sim.work import Floor, Going
 
 #: What is known already is told again this often, if it moved: as often as the engine tells it, less often where
 #: there are many tasks, so that telling costs a small share of the work.
-SHORTEST, LONGEST, PER_TASK = timedelta(seconds=5), timedelta(minutes=10), timedelta(milliseconds=300)
+SHORTEST, LONGEST, PER_TASK = timedelta(seconds=5), timedelta(minutes=10), timedelta(milliseconds=600)
 
 
 class Learning:
