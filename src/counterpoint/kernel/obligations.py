@@ -83,14 +83,6 @@ def lower(marks: dict[str, int], by: Mapping[str, int]) -> None:
             marks[source] = mark
 
 
-def mark_of_subject(state: State, subject: str, source: str) -> int:
-    """Up to where an asset or a type of event (`asset:NAME`, `event:TYPE`) has the changes of a source."""
-    if subject == source:
-        return newest(state, source)
-    known = state.marks.get(subject.partition(":")[2])
-    return known.reflects.get(source, 0) if known is not None else 0
-
-
 def is_reached(state: State, asset: str, marks: Mapping[str, int]) -> bool:
     """Whether an asset has all that an obligation asks for."""
     return all(mark_of(state, asset, source) >= mark for source, mark in marks.items())

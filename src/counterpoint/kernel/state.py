@@ -232,7 +232,7 @@ class State:
         #: Lane -> source -> the least floor of its pending items; made when it is asked for.
         self.floors: dict[Lane, dict[str, int]] = {}
         #: Pipeline -> source -> up to where all that it is made of has it; made when it is asked for.
-        self.reached: dict[str, dict[str, float]] = {}
+        self.reached: dict[str, dict[str, int]] = {}
         #: Pool -> lanes that run when it is idle.
         self.eager: dict[str, dict[Lane, None]] = {}
         self.reckoned = Reckoned()

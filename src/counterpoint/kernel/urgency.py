@@ -15,7 +15,7 @@ from math import inf
 from msgspec import Struct
 
 from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead
-from counterpoint.kernel.obligations import calendar_of, mark_of_subject, newest
+from counterpoint.kernel.obligations import calendar_of, lower, marks_of, newest
 from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState, mark_of_obligation
 from counterpoint.kernel.state import State
 from counterpoint.kernel.tails import chance
@@ -129,14 +129,12 @@ def reach(state: State, pipeline: str, source: str) -> float:
     return _reached(state, pipeline).get(source, inf)
 
 
-def _reached(state: State, pipeline: str) -> Mapping[str, float]:
+def _reached(state: State, pipeline: str) -> Mapping[str, int]:
     known = state.reached.get(pipeline)
     if known is None:
-        given = state.plan.lineage.given[pipeline].items()
-        known = state.reached[pipeline] = {
-            source: min([mark_of_subject(state, subject, source) for subject in subjects])
-            for source, subjects in given
-        }
+        known = state.reached[pipeline] = {}
+        for given in state.plan.lineage.inputs[pipeline]:
+            lower(known, marks_of(state, given))
     return known
 
 
@@ -194,12 +192,6 @@ def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
         for item in backlog.items:
             lower(known, item.floor)
     return known
-
-
-def lower(floors: dict[str, int], floor: Mapping[str, int]) -> None:
-    """Take an item's floor into the least of a lane."""
-    for source, mark in floor.items():
-        floors[source] = min(mark, floors.get(source, mark))
 
 
 def _count_open(promise: PromiseState, source: str, has: int, reached: float) -> int:

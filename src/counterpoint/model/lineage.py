@@ -73,7 +73,6 @@ class Lineage:
     Attributes:
         inputs: pipeline -> what it is made of, as far as it leads to a source. Only pipelines at or below
             whose writes a promise stands.
-        given: pipeline -> source -> the subjects by which it comes.
         by_subject: pipeline -> subject -> that one of its inputs.
         through: pipeline -> the sources that reach what it writes.
         unasked: pipeline -> those of them that come to it, also, otherwise than by what starts it: whatever a run
@@ -93,7 +92,6 @@ class Lineage:
     def __init__(self, plan: Plan) -> None:
         self.inputs: dict[str, tuple[Input, ...]] = {}
         self.by_subject: dict[str, dict[str, Input]] = {}
-        self.given: dict[str, dict[str, tuple[str, ...]]] = {}
         self.through: dict[str, tuple[str, ...]] = {}
         self.unasked: dict[str, tuple[str, ...]] = {}
         self.sources: dict[str, tuple[str, ...]] = {}
@@ -204,10 +202,6 @@ class Lineage:
             self.inputs[name] = tuple(replace(each, sources=reached.members(each.subject)) for each in inputs)
             self.by_subject[name] = {each.subject: each for each in self.inputs[name]}
             self.through[name] = reached.members(f"pipeline:{name}")
-            given: dict[str, tuple[str, ...]] = {}
-            for each in self.inputs[name]:
-                given |= {source: (*given.get(source, ()), each.subject) for source in each.sources}
-            self.given[name] = given
             only_read = [source for each in self.inputs[name] if not each.subscribed for source in each.sources]
             self.unasked[name] = tuple(sorted(set(only_read))) if inputs else self.through[name]
             self.below[name] = wanted.members(f"pipeline:{name}")

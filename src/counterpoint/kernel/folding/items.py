@@ -7,9 +7,9 @@ from typing import Any
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.promises import end_item, note_change, note_item, skip_items
+from counterpoint.kernel.obligations import lower
 from counterpoint.kernel.records import Awaited, Backlog, Lane, Run
 from counterpoint.kernel.state import State
-from counterpoint.kernel.urgency import lower
 from counterpoint.model.trace import traceparent
 
 
