@@ -223,7 +223,11 @@ class Backlog(Struct, gc=False):
 
 
 class AssetState(Struct, gc=False):
-    """The current version of an asset's partition; `made_of` is what it was made of: asset#partition -> seq."""
+    """The current version of an asset's partition.
+
+    Attributes:
+        made_of: what it was made of: asset#partition -> seq; and asset -> edition, where it was made of the whole.
+    """
 
     asset: str
     partition: str
@@ -237,10 +241,21 @@ class AssetState(Struct, gc=False):
     suspect: bool = False
     made_of: dict[str, int] = field(default_factory=dict)
 
+    def make_of(self, pins: Iterable[Pin]) -> None:
+        """It is made of these versions now."""
+        pins = tuple(pins)
+        self.made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in pins}
+        # Who reads all partitions has the version of none, so that only the edition says how new it was.
+        self.made_of |= {pin.asset: pin.edition for pin in pins if pin.edition > 0 and not pin.partition}
+
     def is_made_of_newer(self, pins: Iterable[Pin]) -> bool:
         """Whether it is made of a newer version of something than these pins: what is made of them is older."""
         made_of = self.made_of
-        return any(pin.seq < made_of.get(f"{pin.asset}#{pin.partition}", 0) for pin in pins)
+        return any(
+            pin.seq < made_of.get(f"{pin.asset}#{pin.partition}", 0)
+            or (0 <= pin.edition < made_of.get(pin.asset, 0) and not pin.partition)
+            for pin in pins
+        )
 
 
 class SourceState(Struct, gc=False):

@@ -27,7 +27,7 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     run = state.runs.get(decision.by)
     if run is not None and current.is_made_of_newer(decision.pins):
         run.overtaken = True
-    current.made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in decision.pins}
+    current.make_of(decision.pins)
     note_version(state, decision, run)
     state.written.versions[decision.asset, decision.partition, decision.seq] = decision
     subject = f"asset:{decision.asset}"

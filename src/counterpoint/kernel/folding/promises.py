@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from heapq import heappush
 
+import msgspec
+
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import Item
@@ -388,6 +390,7 @@ def take_promises(state: State, before: Plan, event: e.PlanDeclared) -> None:
             mark.parts[writer] = {
                 source: reached for source, reached in part.items() if source in lineage.through[writer]
             }
+    _forget_editions(state)
     promises = state.promises
     state.promises = {}
     promised = _promised(state.plan)
@@ -407,6 +410,25 @@ def take_promises(state: State, before: Plan, event: e.PlanDeclared) -> None:
         _take_terms(state, before if promise in old.promises.get(promise[0], ()) else None, promise, known)
     for mark in state.marks.values():
         _reckon(state, mark)
+
+
+def _forget_editions(state: State) -> None:
+    """Of what no promise looks at no editions are counted; when one does again, they begin anew."""
+    counted = state.plan.lineage.by_subject
+    for version in state.assets.values():
+        writers = [counted.get(writer, {}) for writer in state.plan.writers.get(version.asset, ())]
+        for name in [name for name in version.made_of if "#" not in name]:
+            if not any(f"asset:{name}" in inputs for inputs in writers):
+                del version.made_of[name]
+    for run in state.runs.values():
+        inputs = counted.get(run.pipeline, {})
+        if any(pin.edition > 0 and f"asset:{pin.asset}" not in inputs for pin in run.pins):
+            run.pins = tuple(
+                pin
+                if pin.edition <= 0 or f"asset:{pin.asset}" in inputs
+                else msgspec.structs.replace(pin, reflects={}, edition=0)
+                for pin in run.pins
+            )
 
 
 def _numbered(promise: Promised) -> str:

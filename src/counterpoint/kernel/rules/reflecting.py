@@ -161,11 +161,15 @@ def edition(state: State, asset: str) -> int:
 
 
 def as_pinned(state: State, pipeline: str, asset: str) -> tuple[dict[str, int], int]:
-    """What an asset that a pipeline only reads reflects now, and its edition; nothing where no promise looks."""
+    """What an asset that a pipeline only reads reflects now, and the edition of any that it is made of.
+
+    Nothing where no promise looks.
+    """
     given = state.plan.lineage.by_subject.get(pipeline, {}).get(f"asset:{asset}")
-    if given is None or given.subscribed:
+    if given is None:
         return {}, 0
-    return {source: mark for source, mark in marks_of(state, given).items() if mark}, edition(state, asset)
+    known = {} if given.subscribed else marks_of(state, given)
+    return {source: mark for source, mark in known.items() if mark}, edition(state, asset)
 
 
 def floor_at(
