@@ -135,6 +135,10 @@ class Lazy(Generic[T]):
             heapify(self._entries)
             self._limit = max(MOST_STALE, 2 * len(self._entries))
 
+    def clear(self) -> None:
+        """Drop everything."""
+        self._entries.clear()
+
     def top(self) -> tuple[Any, T] | None:
         """The first that holds, and its order."""
         entries = self._entries
@@ -398,6 +402,9 @@ class Queue:
         if profile.groups:
             return
         self._forget(profile)
+        for heap in (profile.heads, profile.ready, profile.brief):
+            # They hold groups, which hold the profile: memory would be freed by the garbage collector only.
+            heap.clear()
         del self._profiles[profile.sign]
         for pool, _ in profile.pools:
             _drop(self._wanting, pool, profile)
