@@ -61,7 +61,7 @@ def fold(document: Document | None, facts: Iterable[e.AnyEvent | d.AnyDecision])
     _expect_moments(state)
     for fact in facts:
         evolve(state, fact)
-    state.agenda, state.looks, state.samples, state.lapses, state.rests = [], {}, {}, {}, []
+    state.agenda, state.looks, state.samples, state.lapses, state.dues, state.rests = [], {}, {}, {}, {}, []
     state.touched, state.written = Touched(), Written()
     state.room_at = None
     _expect_moments(state)

@@ -5,7 +5,6 @@ Plain data, changed by `kernel/folding` alone; what they stand in, and the index
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -340,13 +339,6 @@ class PromiseState(Struct, gc=False):
     counts: dict[int, tuple[int, int, float]] = field(default_factory=dict)
     since: datetime | None = None
     period: datetime | None = None
-
-
-def obligation_of(promise: PromiseState, source: str, mark: int) -> Obligation | None:
-    """An open obligation: of a source up to a mark; of a completion (source "") by its cut-off in ms."""
-    found = promise.open.get(source, [])
-    place = bisect_left(found, mark, key=mark_of_obligation)
-    return found[place] if place < len(found) and found[place].mark == mark else None
 
 
 def in_ms(moment: datetime) -> int:

@@ -36,7 +36,6 @@ from counterpoint.kernel.records import (
     Storm,
     Success,
     TaskState,
-    obligation_of,
 )
 from counterpoint.kernel.tails import Distance, Tail, Way, Work
 from counterpoint.model.lineage import Promised
@@ -57,7 +56,7 @@ Moment: TypeAlias = tuple[str, tuple[str, ...]]
 #: An obligation is missed when its due is past, not at it: what ends at that very moment is in time.
 GRACE = timedelta(milliseconds=1)
 #: Stale moments that the agenda keeps at most, beside as many as there are others.
-MOST_STALE = 10_000
+MOST_STALE = 1_000
 
 
 class Touched:
@@ -227,6 +226,8 @@ class State:
         self.looks: dict[Lane, datetime] = {}
         #: Pipeline that samples the world -> the moment in the agenda at which it is looked at.
         self.samples: dict[str, datetime] = {}
+        #: Promise -> the moment in the agenda at which the first of its open obligations is past its due.
+        self.dues: dict[tuple[str, PromiseKind], datetime] = {}
         #: Waiting run -> the moment in the agenda at which something that it is to keep is out of reach.
         self.lapses: dict[str, datetime] = {}
         #: Lane -> source -> the least floor of its pending items; made when it is asked for.
@@ -482,6 +483,14 @@ class State:
             self.lapses[run] = at
             self.remember(at, "lapse", run)
 
+    def miss_at(self, promise: tuple[str, PromiseKind], at: datetime | None) -> None:
+        """Ask for a look at what a promise owes; the newest moment counts, None is never."""
+        if at is None:
+            self.dues.pop(promise, None)
+        elif self.dues.get(promise) != at:
+            self.dues[promise] = at
+            self.remember(at, "promise", *promise)
+
     def next_moment(self) -> datetime | None:
         """The first moment of the agenda, or end of a rest."""
         agenda, rests = self.agenda, self.rests
@@ -514,6 +523,8 @@ class State:
                     del self.looks[about[0], about[1], about[2]]
                 elif kind == "sample":
                     del self.samples[about[0]]
+                elif kind == "promise":
+                    del self.dues[_promised(about)]
                 elif kind == "room":
                     self.room_at = None
                 yield moment
@@ -554,10 +565,7 @@ class State:
                 claim = self.queue.claims.get((about[0], about[1]))
                 return claim is not None and claim.until == at
             case "promise":
-                asset, kind, source, mark = about
-                promise = self.promises.get((asset, "completion" if kind == "completion" else "freshness"))
-                obligation = obligation_of(promise, source, int(mark)) if promise is not None else None
-                return obligation is not None and obligation.due + GRACE == at
+                return self.dues.get(_promised(about)) == at
             case _:
                 raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
 
@@ -667,6 +675,10 @@ def from_document(document: Document) -> State:
 def first_task(run: Run, pipeline: Pipeline) -> str:
     """The task whose slots a run asks for with its admission: the first one that waits for no other."""
     return next(name for name in pipeline.tasks if run.tasks[name].phase == "ready")
+
+
+def _promised(about: tuple[str, ...]) -> tuple[str, PromiseKind]:
+    return about[0], "completion" if about[1] == "completion" else "freshness"
 
 
 def settled(pipeline: Pipeline, tasks: Mapping[str, TaskState], name: str) -> str:

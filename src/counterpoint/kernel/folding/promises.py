@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappush
 
@@ -254,7 +254,9 @@ def oblige(state: State, decision: d.Oblige) -> None:
         # What has less than the older ones is concerned, too.
         earlier.sooner, older = obligation.due, 0
     waiting.append(obligation)
-    expect_due(state, promise, source, obligation)
+    known = state.dues.get((promise.asset, promise.promise))
+    if known is None or obligation.due + GRACE < known:
+        state.miss_at((promise.asset, promise.promise), obligation.due + GRACE)
     touch_above(state, decision.asset, obligation.marks, since=older)
 
 
@@ -270,6 +272,7 @@ def miss_obligations(state: State, decision: d.MissObligations) -> None:
         if not promise.open[source]:
             del promise.open[source]
         promise.late = _newest([promise.late, *(each.marks for each in late)])
+    expect_due(state, promise)
     missed.sort(key=lambda each: (each.due, each.since))
     _count(state, promise, decision.due, missed=len(missed))
     note_missed(state, promise, decision.due, missed)
@@ -293,6 +296,7 @@ def _settle(state: State, asset: str) -> None:
         promise = state.promises.get((asset, kind))
         if promise is None:
             continue
+        kept = 0
         for source, waiting in list(promise.open.items()):
             reached = 0
             while reached < len(waiting) and is_reached(state, asset, waiting[reached].marks):
@@ -300,9 +304,12 @@ def _settle(state: State, asset: str) -> None:
             if reached:
                 touch_above(state, asset, waiting[reached - 1].marks)
                 del waiting[:reached]
-                _count(state, promise, state.at, kept=reached)
+                kept += reached
             if not waiting:
                 del promise.open[source]
+        if kept:
+            _count(state, promise, state.at, kept=kept)
+            expect_due(state, promise)
         if promise.late:
             before = promise.late
             promise.late = {
@@ -349,10 +356,15 @@ def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, 
 # Moments.
 
 
-def expect_due(state: State, promise: PromiseState, source: str, obligation: Obligation) -> None:
-    """Ask to be woken when an obligation is past its due."""
-    mark = str(obligation.mark)
-    state.remember(obligation.due + GRACE, "promise", promise.asset, promise.promise, source, mark)
+def expect_due(state: State, promise: PromiseState) -> None:
+    """Ask to be woken when the first open obligation of a promise is past its due."""
+    due = min(map(_first_due, promise.open.values()), default=None)
+    state.miss_at((promise.asset, promise.promise), None if due is None else due + GRACE)
+
+
+def _first_due(waiting: Sequence[Obligation]) -> datetime:
+    """The first due of the open obligations of a source: the oldest has it, unless one of the others is sooner."""
+    return waiting[0].due if waiting[0].sooner is None else min(each.due for each in waiting)
 
 
 def expect_cutoff(state: State, asset: str) -> None:
@@ -483,11 +495,10 @@ def rebuild_promises(state: State) -> None:
     for asset, kind in state.promises:
         if kind == "completion":
             expect_cutoff(state, asset)
+    expect_dues(state)
 
 
 def expect_dues(state: State) -> None:
-    """Ask to be woken for every open obligation."""
+    """Ask to be woken for what every promise owes."""
     for promise in state.promises.values():
-        for source, waiting in promise.open.items():
-            for obligation in waiting:
-                expect_due(state, promise, source, obligation)
+        expect_due(state, promise)
