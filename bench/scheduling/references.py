@@ -6,7 +6,7 @@ All times are seconds from the beginning of a log. A job is never interrupted he
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 
@@ -178,13 +178,19 @@ def longest_paths(jobs: Sequence[Job]) -> dict[str, float]:
     return found
 
 
-def critical_path_list(jobs: Sequence[Job], slots: int) -> dict[str, float]:
+def critical_path_list(
+    jobs: Sequence[Job], slots: int, *, expected: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """List scheduling of a DAG, the longest way to the end first; whatever is ready takes a free slot.
+
+    Args:
+        expected: job -> how long it is thought to take, which the ways go by; None is what it does take.
 
     Returns:
         Job -> start.
     """
-    paths = longest_paths(jobs)
+    thought = jobs if expected is None else [replace(job, duration=expected[job.id]) for job in jobs]
+    paths = longest_paths(thought)
     by_id = {job.id: job for job in jobs}
     behind: dict[str, list[str]] = {job.id: [] for job in jobs}
     for job in jobs:

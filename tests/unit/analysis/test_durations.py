@@ -107,17 +107,30 @@ def test_the_hour_of_the_week_is_in_utc() -> None:
     assert hour_of_week(datetime.fromisoformat("2026-01-05T00:30+01:00")) == 167
 
 
-def test_only_what_is_new_or_moved_is_told() -> None:
+def test_only_what_is_new_or_moved_or_surer_is_told() -> None:
     learner = Learner()
     assert learner.add("build", "", took_s=60, at=MONDAY)
     assert [band.pipeline for band in learner.changed()] == ["build"]
 
     assert not learner.add("build", "", took_s=61, at=MONDAY)
+    assert [band.samples for band in learner.changed()] == [2]
+
+    learner.add("build", "", took_s=61, at=MONDAY)
     assert learner.changed() == ()
 
     learner.add("build", "", took_s=80, at=MONDAY)
     assert [band.p90 for band in learner.changed()] == [80]
     assert learner.changed() == ()
+
+
+def test_a_band_comes_as_near_as_its_samples_allow() -> None:
+    """The first sample is nine per cent too long: that is no tenth, but it is not all that will ever be known."""
+    learner, told = Learner(), tuple[Band, ...]()
+    for took_s in [109, *[100] * 63]:
+        learner.add("build", "", took_s=took_s, at=MONDAY)
+        told = learner.changed() or told
+
+    assert (told[0].p50, told[0].samples) == (100, 64)
 
 
 def test_what_was_learned_before_stands_until_there_is_enough_again() -> None:
