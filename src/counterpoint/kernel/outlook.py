@@ -84,6 +84,17 @@ def _ends(state: State, resource: str) -> list[tuple[float, int]]:
 
 def remaining_s(state: State, holder: str) -> float:
     """Seconds until an attempt, or a run that holds something itself, is expected to end; infinite if unknown."""
+    lasted, expected = stay_of(state, holder)
+    if expected is None:
+        return inf
+    end = max(expected, 1e-3)
+    while end < lasted:
+        end *= 2
+    return end - lasted
+
+
+def stay_of(state: State, holder: str) -> tuple[float, float | None]:
+    """Seconds since an attempt, or a run that holds something itself, began; and how long such a one takes."""
     attempt = state.attempts.get(holder)
     if attempt is not None:
         run, began = state.runs[attempt.run], attempt.started
@@ -91,13 +102,7 @@ def remaining_s(state: State, holder: str) -> float:
     else:
         run = state.runs[holder]
         began, expected = run.admitted or run.created, takes_of(state, run, "")
-    if expected is None:
-        return inf
-    lasted = (state.at - began).total_seconds()
-    end = max(expected, 1e-3)
-    while end < lasted:
-        end *= 2
-    return end - lasted
+    return (state.at - began).total_seconds(), expected
 
 
 def expected_start(state: State, request: Request) -> datetime | None:

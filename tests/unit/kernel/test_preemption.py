@@ -11,6 +11,7 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import evolve
 from counterpoint.kernel.explain import why_run
+from counterpoint.kernel.outlook import remaining_s
 from counterpoint.kernel.records import Attempt
 from counterpoint.kernel.rules.preemption import PATIENCE, Victim, smallest
 from counterpoint.kernel.sentences import sentence
@@ -199,6 +200,28 @@ def test_nobody_stops_while_something_else_is_missing() -> None:
     assert stopped(kernel.run("infer")) == []
 
     assert stopped(kernel.end("query#1/run/1")) == ["train#1/run/1"]
+
+
+def test_the_end_of_a_holder_is_expected_as_it_is_for_the_queue() -> None:
+    kernel = kernel_of(training(), inference())
+    # Of the only task nothing is known but what whole runs take.
+    kernel.take(e.DurationsLearned, bands=(e.Band(pipeline="train", task="", p50=3600.0, p90=3600.0, samples=30),))
+    kernel.run("train")
+    kernel.wait(59 * MINUTE)
+
+    assert stopped(kernel.run("infer")) == []
+    assert remaining_s(kernel.state, "train#1/run/1") == 60.0
+    assert stopped(kernel.wait(MINUTE - SECOND)) == []
+    assert stopped(kernel.wait(SECOND)) == ["train#1/run/1"]
+
+
+def test_an_expected_end_that_lies_between_two_microseconds_is_waited_for_once() -> None:
+    kernel = kernel_of(training(), inference())
+    kernel.run("train", takes_s=3600.0000004)
+    kernel.wait(59 * MINUTE)
+
+    assert stopped(kernel.run("infer") + kernel.wait(MINUTE - SECOND)) == []
+    assert stopped(kernel.wait(SECOND)) == ["train#1/run/1"]
 
 
 def test_a_victim_that_is_about_to_end_is_left_alone_until_it_lasts_longer_than_expected() -> None:

@@ -16,8 +16,8 @@ lost. There is none if anything else that the taker needs is missing. It stops o
     saved x worth > lost
 
 * saved = what the taker would wait otherwise - the grace of the victims. Otherwise it would wait until
-  enough of the slots are free by themselves: the holders end when nine of ten do (p90); one of which that is
-  not known, or which has gone on longer, is taken to last for ever.
+  enough of the slots are free by themselves: the holders end when nine of ten do (p90, as `kernel/outlook.py`
+  has it); one of which that is not known, or which has gone on longer, is taken to last for ever.
 * worth = `WORTH` for each class between the two: a second of waiting counts more than a second of work.
   `WORTH_OF_A_PROMISE` times more where the taker has a latest start and would miss it.
 * lost = for each victim the time since it started, or since its newest checkpoint, + `RESTART_S`.
@@ -32,7 +32,7 @@ victim's grace. So nobody else takes what the victims leave, and nothing stops f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import combinations
 from math import comb, inf
 from typing import Any
@@ -41,7 +41,7 @@ from msgspec import Struct
 
 from counterpoint.kernel.decisions import AnyDecision, KeepRoom, Reason
 from counterpoint.kernel.events import AnyEvent
-from counterpoint.kernel.outlook import Outlook
+from counterpoint.kernel.outlook import Outlook, stay_of
 from counterpoint.kernel.queue import Request
 from counterpoint.kernel.records import Attempt, Run
 from counterpoint.kernel.rules.stopping import stop
@@ -120,8 +120,8 @@ def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
     if latest is not None and state.at < latest - grace:
         state.look_for_room(latest - grace)
         return
-    ends = _ends(state, lacking)
-    wait_s = max(_wait_s(state, ends[resource], amount) for resource, amount in lacking.items())
+    ends = {resource: _ends(state, resource) for resource in lacking}
+    wait_s = max(_wait_s(ends[resource], amount) for resource, amount in lacking.items())
     rank = rank_of(state, taker)
     steps = min(victim.rank for victim in chosen) - rank
     worth = WORTH**steps * (WORTH_OF_A_PROMISE if latest is not None else 1.0)
@@ -129,9 +129,9 @@ def _make_room_for(state: State, request: Request) -> Iterator[AnyDecision]:
     lost_s = sum(victim.lost_s for victim in chosen)
     if saved_s * worth <= lost_s + RESTART_S * len(chosen):
         # What was expected to end by then may go on: then it is another question.
-        passed = [end for times in ends.values() for end, _ in times if end is not None]
-        if passed:
-            state.look_for_room(min(passed))
+        first_s = min((end for times in ends.values() for end, _ in times), default=inf)
+        if first_s < inf:
+            state.look_for_room(state.at + timedelta(seconds=first_s))
         return
     name = f"{request.run}/{request.task}" if request.task else request.run
     figures = {
@@ -310,44 +310,28 @@ def _greedy(victims: Sequence[Victim], lacking: Mapping[str, int]) -> tuple[Vict
     return tuple(chosen)
 
 
-def _ends(state: State, lacking: Mapping[str, int]) -> dict[str, list[tuple[datetime | None, int]]]:
-    """Pool -> when each holder is expected to have ended, and its slots. None where that is not known."""
-    found: dict[str, list[tuple[datetime | None, int]]] = {}
-    for pool in lacking:
-        ends = found[pool] = []
-        for name in state.holders.get(pool, ()):
-            attempt = state.attempts.get(name)
-            if attempt is None:
-                run = state.runs[name]
-                ends.append((expected_end(state, run, "", run.admitted), run.holds[pool]))
-            elif not attempt.stopping:
-                run = state.runs[attempt.run]
-                end = expected_end(state, run, attempt.task, attempt.started)
-                ends.append((end, attempt.slots[pool.partition(":")[2]]))
+def _ends(state: State, pool: str) -> list[tuple[float, int]]:
+    """Those that hold slots of a pool and were not asked to stop: seconds until their expected end, and slots.
+
+    Infinite where that is not known or over: what `kernel/outlook.py` makes of that is a guess which may be
+    far too short, and a taker would wait for it again and again.
+    """
+    found = []
+    for name, slots in state.holders.get(pool, {}).items():
+        attempt = state.attempts.get(name)
+        if attempt is not None and attempt.stopping:
+            continue
+        lasted, expected = stay_of(state, name)
+        # To the microsecond, as time is counted: less than that would be waited for without an end.
+        left = round(expected - lasted, 6) if expected is not None else 0.0
+        found.append((left if left > 0 else inf, slots))
     return found
 
 
-def _wait_s(state: State, ends: Sequence[tuple[datetime | None, int]], amount: int) -> float:
+def _wait_s(ends: Sequence[tuple[float, int]], amount: int) -> float:
     """Seconds until so many slots are free by themselves; infinite where nobody knows."""
-    for end, slots in sorted((end, slots) for end, slots in ends if end is not None):
+    for end, slots in sorted(ends):
         amount -= slots
         if amount <= 0:
-            return (end - state.at).total_seconds()
+            return end
     return inf
-
-
-def expected_end(state: State, run: Run, task: str, since: datetime | None) -> datetime | None:
-    """When nine of ten such tasks (runs, for "") have ended; None if that is not known, or over already."""
-    pipeline = state.pipeline_of(run)
-    band = state.bands.get((run.pipeline, task))
-    takes_s: float | None = None
-    if run.takes_s is not None and (not task or len(pipeline.tasks) == 1):
-        takes_s = run.takes_s
-    elif band is not None:
-        takes_s = band.p90
-    elif task and (declared := pipeline.tasks[task].takes) is not None:
-        takes_s = declared.p90.total_seconds()
-    if takes_s is None or since is None:
-        return None
-    end = since + timedelta(seconds=takes_s)
-    return end if end > state.at else None
