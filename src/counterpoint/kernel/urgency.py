@@ -18,14 +18,15 @@ from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_le
 from counterpoint.kernel.obligations import calendar_of, lower, marks_of, newest
 from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState, mark_of_obligation
 from counterpoint.kernel.state import State
-from counterpoint.kernel.tails import chance
+from counterpoint.kernel.tails import Distance, Tail, chance
 from counterpoint.model.lineage import Promised, world
 from counterpoint.model.promise import Completion
 from counterpoint.model.workdays import counts, next_cutoff
 
 #: Later than anything that is due.
 LATEST = datetime.max.replace(tzinfo=UTC)
-NOTHING = timedelta()
+#: Where nothing is known of the way.
+NO_WAY = Distance("", "", tail=Tail(), wait=Tail(), target=0.0, most=inf)
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -71,7 +72,8 @@ def _has(
     found = []
     for source in sources:
         has = first.get(source, 0) if is_one else min([part.get(source, 0) for part in parts])
-        found.append((source, max(has, floors.get(source, 0)), reached.get(source, inf)))
+        floor = floors.get(source, 0)
+        found.append((source, has if has > floor else floor, reached.get(source, inf)))
     return found
 
 
@@ -226,26 +228,23 @@ def place(state: State, lane: Lane) -> Place:
         promise = state.promises.get(key)
         if promise is None or not promise.open:
             continue
-        way = distance(state, pipeline, key, None)
-        least = way.least if way is not None else NOTHING
+        way = distance(state, pipeline, key, None) or NO_WAY
+        least = way.least
         for source, has, reached in standing:
             for first in _first_due(promise, source, has, state.at + least):
                 due = first.due
                 if state.reckoned.by_hour:
-                    way = distance(state, pipeline, key, due)
-                longest, usual = (way.longest, way.usual) if way is not None else (NOTHING, NOTHING)
-                if due - longest >= latest and due - usual >= ends and due - least >= until:
+                    way = distance(state, pipeline, key, due) or NO_WAY
+                if due - way.longest >= latest and due - way.usual >= ends and due - least >= until:
                     continue
                 if not _serves(state, pipeline, first, source):
                     continue
                 until = min(until, due - least)
-                if due - longest < latest:
-                    certain = (
-                        chance(way.target, _count_open(promise, source, has, reached)) if way is not None else 0.0
-                    )
-                    latest = min(latest, due - (way.lengths(certain).tail if way is not None else NOTHING))
-                if due - usual < ends:
-                    ends, wanted = due - usual, due
+                if due - way.longest < latest:
+                    certain = chance(way.target, _count_open(promise, source, has, reached))
+                    latest = min(latest, due - way.lengths(certain).tail)
+                if due - way.usual < ends:
+                    ends, wanted = due - way.usual, due
     if wanted is None:
         return Place()
     return Place(latest, ends + timedelta(seconds=first_step_s(state, pipeline)), wanted, until)
