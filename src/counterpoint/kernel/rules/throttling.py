@@ -1,7 +1,9 @@
 """The storm breaker: a pipeline that forms more runs than its `storm` allows forms none for a whole span.
 
-Items collect meanwhile, and are one batch for each lane when it is over. Runs that people ask for are not held
-back, and do not count. Rates are no rule of their own: they are resources of the queue (`rate:pool:NAME` and
+Items collect meanwhile, and are one batch for each lane when it is over. These runs count like any others: where
+more lanes wait than the breaker allows, it trips again at once, and in each span so many go through, the oldest
+first. Otherwise a storm of many keys would only come a span later. Runs that people ask for are not held back, and
+do not count. Rates are no rule of their own: they are resources of the queue (`rate:pool:NAME` and
 `rate:pipeline:NAME`), of which there is some again when the oldest start leaves the span.
 """
 
