@@ -40,7 +40,8 @@ def _begin(state: State, event: e.Event) -> None:
     state.touched = Touched()
     if state.queue.claims and state.queue.lapse(state.at):
         state.touched.admission = True
-    limits.expire(state)
+    if state.full:
+        limits.expire(state)
     while state.rests and state.rests[0][0] <= state.at:
         until, name, task_name = heappop(state.rests)
         task = state.rested(until, name, task_name)

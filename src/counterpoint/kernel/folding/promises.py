@@ -330,10 +330,11 @@ def _forget_happened(state: State, source: str, asset: str) -> None:
     known = state.sources.get(source)
     if known is None or not known.happened or source.startswith("world:"):
         return
-    if next(iter(known.happened)) > mark_of(state, asset, source):
+    oldest = next(iter(known.happened))
+    least = min(known.mark, mark_of(state, asset, source))
+    if least < oldest:
         # This asset itself asks for the oldest yet.
         return
-    oldest, least = next(iter(known.happened)), known.mark
     for looker, _ in state.plan.lineage.lookers[source]:
         least = min(least, mark_of(state, looker, source))
         if least < oldest:

@@ -68,7 +68,8 @@ def items_for(
         assert trigger is not None, "a subscriber has a trigger"
         when = None if isinstance(source, Cron | Every) else source.when
         by = (trigger.batch.by, pipeline.concurrency_by, pipeline.elastic.by if pipeline.elastic else None)
-        if when or any(by) or pipeline.partition:
+        is_keyed = any(by) or pipeline.partition is not None
+        if when or is_keyed:
             document = document or as_event(change)
             if when and not expression.holds(when, document):
                 continue
@@ -81,8 +82,8 @@ def items_for(
             pipeline=name,
             group=number,
             at=state.at,
-            key=key_of(pipeline, document or {}),
-            partition=partition_of(pipeline, change, document or {}, state.plan.timezone),
+            key=key_of(pipeline, document or {}) if is_keyed else "",
+            partition=partition_of(pipeline, change, document or {}, state.plan.timezone) if is_keyed else "",
             split=expression.key(pipeline.elastic.by, document or {}) if pipeline.elastic else "",
             slot=expression.key(pipeline.concurrency_by, document or {}) if pipeline.concurrency_by else "",
             hops=change.hops,
