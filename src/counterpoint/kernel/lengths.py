@@ -37,6 +37,8 @@ TELLING, FAR_OFF = 3, 3.0
 SHORTEST_S = 1e-3
 #: So many ticks of a clock are looked at for the longest distance between two of them.
 TICKS_LOOKED_AT = 10
+#: Of one run of each pipeline of a pool: what nine in ten runs wait at most, on average, where the pool keeps up.
+USUAL_WAIT = 0.25
 
 
 def hour_of_week(moment: datetime) -> str:
@@ -350,7 +352,7 @@ def lead(state: State, way: Distance, certain: float) -> timedelta:
     found = way.leads.get(certain)
     if found is None:
         lengths = way.lengths(certain)
-        busy_s = lengths.alone_s + _others(state, way.pipeline, way.asset, way.most - lengths.alone_s)
+        busy_s = lengths.alone_s + _kept_back(state, way.pipeline, way.asset, way.most - lengths.alone_s)
         found = way.leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
     return found
 
@@ -361,15 +363,25 @@ def longest_lead(state: State, way: Distance) -> timedelta:
         way.of_work, way.leads = state.reckoned.edition_of_work, {}
     found = way.leads.get(inf)
     if found is None:
-        # The surer, the less is left to wait for others: so each for itself.
+        # The surer, the less is left to wait for others: so each for itself. No more is kept back than they need.
         surest, least_sure = way.lengths(MOST_CERTAIN), way.lengths(NINE_IN_TEN)
         busy_s = surest.alone_s + _others(state, way.pipeline, way.asset, way.most - least_sure.alone_s)
         found = way.leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
     return found
 
 
+def _kept_back(state: State, pipeline: str, asset: str, most: float) -> float:
+    """Seconds to keep back for others of `most`, all that there is to spare.
+
+    Where others need more, no start is early enough to wait for all of them, and to start at once with each change
+    would only make more runs for everybody to wait for. So the more they need, the less is kept back.
+    """
+    needed = _others(state, pipeline, asset, most)
+    return needed if needed <= max(most, 0.0) else most * most / needed
+
+
 def _others(state: State, pipeline: str, asset: str, most: float) -> float:
-    """Seconds to keep back because others need the pools on a pipeline's way to an asset: one run of each of them.
+    """Seconds that others may need the pools on a pipeline's way to an asset: one run of each of them.
 
     So long may each have to wait for what cannot be interrupted, or is due sooner. Where a pool has several slots,
     others must meet on all of them, so that each counts for less. What lasts longer than `most`, all that there
@@ -402,7 +414,12 @@ def _way(state: State, pipeline: str, asset: str) -> Way:
 
 
 def _work(state: State, pool: str) -> Work:
-    """What a pool has to do if each pipeline that runs unasked and uses it runs once."""
+    """What a pool has to do if each pipeline that runs unasked and uses it runs once.
+
+    That each runs once while another waits is true of a pool that keeps up. Where runs wait long beside that, it
+    does not: some run again and again while others wait, and who starts earlier only makes more runs. So then
+    each counts for less, and runs are made later, of more changes.
+    """
     known = state.reckoned.work.get(pool)
     if known is not None:
         return known
@@ -412,6 +429,11 @@ def _work(state: State, pool: str) -> Work:
         if own is not None:
             needed = max(task.pools.get(pool, 0) for task in state.plan.pipelines[name].tasks.values())
             shares[name] = own[1], own[1] * min(needed, slots) / slots**2
+    waits_s = [band.wait_p90 for name in shares if (band := state.bands.get((name, ""))) is not None]
+    usual_s = USUAL_WAIT * sum(share for _, share in shares.values())
+    if waits_s and (often_s := sum(waits_s) / len(waits_s)) > usual_s:
+        calm = (usual_s / often_s) ** 2
+        shares = {name: (lasts, share * calm) for name, (lasts, share) in shares.items()}
     ordered = sorted(shares.values())
     sums = (0.0, *accumulate(share for _, share in ordered))
     known = state.reckoned.work[pool] = Work(shares, tuple(lasts for lasts, _ in ordered), sums)

@@ -258,6 +258,46 @@ def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
     assert first_need(kernel.state, "clean", {}) is None
 
 
+def sharing(*others: str) -> Plan:
+    """raw -> clean, which must be fresh within 30 minutes and shares its one slot with others."""
+    pipelines = [auto(name, reads=("raw",), writes=(name,), pools={"db": 1}) for name in ("clean", *others)]
+    return promised(*pipelines, within={"clean": 30 * MINUTE}, pools={"db": 1})
+
+
+def lead_of_clean(kernel: Kernel) -> float | None:
+    """How many seconds before it is due a run of `clean` is made for a change."""
+    owed(kernel, 30 * MINUTE)
+    kernel.state.promises = {
+        ("clean", "freshness"): PromiseState(
+            "clean", "freshness", open=kernel.state.promises["mart", "freshness"].open
+        )
+    }
+    need = first_need(kernel.state, "clean", {"asset:raw": 0})
+    return need.lead.total_seconds() if need is not None and need.lead is not None else None
+
+
+def test_the_more_others_need_beyond_what_there_is_to_spare_the_less_is_kept_back_for_them(kernel: Kernel) -> None:
+    kernel.declare(sharing("first", "second"))
+    found = []
+    for seconds in (300, 870, 1740):
+        learn(kernel, clean=60, first=seconds, second=seconds)
+        found.append(lead_of_clean(kernel))
+
+    # There are 29 minutes to spare: enough for one run of each, just enough, and half enough.
+    assert found == [60 + 600, 60 + 1740, 60 + 870]
+
+
+def test_less_is_kept_back_in_a_pool_in_which_runs_wait_long(kernel: Kernel) -> None:
+    kernel.declare(sharing("first", "second"))
+    found = []
+    for wait in (0, 247.5, 495):
+        learn(kernel, clean=60, first=(300, wait), second=(300, wait))
+        found.append(lead_of_clean(kernel))
+
+    # A quarter of one run of each is 165 s: what they wait on average, and then half of it.
+    assert found == [60 + 600, 60 + 600, 60 + 150]
+
+
 def test_a_deadline_gives_a_place(kernel: Kernel) -> None:
     kernel.declare(plan(pipeline("build"), pools={}))
     kernel.run("build", deadline=START + 30 * MINUTE, takes_s=600.0)
