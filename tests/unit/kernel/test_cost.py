@@ -15,7 +15,7 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel import state as state_module
 from counterpoint.kernel.queue import Queue
 from counterpoint.kernel.rules import batching
-from counterpoint.model.plan import Asset
+from counterpoint.model.plan import Asset, Pool
 from counterpoint.model.promise import Expected, Freshness
 from counterpoint.model.trigger import Auto, Batch, Cron, OnAsset, OnEvent
 from counterpoint.testing.builders import Kernel, pipeline, plan, task
@@ -250,3 +250,40 @@ def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
 
     assert sorted(set(looked)) == ["p7", "p9"]
     assert len(looked) <= 4
+
+
+def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    ready = batching.ready
+
+    def noting(state: Any, backlog: Any, declared: Any) -> Any:
+        looked.append(declared.name)
+        return ready(state, backlog, declared)
+
+    monkeypatch.setattr(batching, "ready", noting)
+    took = Expected(timedelta(minutes=1), timedelta(minutes=1))
+    readers = [
+        pipeline(
+            f"p{number}",
+            on=[OnAsset("raw")],
+            trigger={"auto": Auto()},
+            tasks=[task(takes=took, pools={"slots": 1})],
+            reads=["raw"],
+            writes=[f"mart{number}"],
+        )
+        for number in range(20)
+    ]
+    promised = Asset(freshness=Freshness(timedelta(hours=1)))
+    assets = {"raw": Asset()} | {f"mart{number}": promised for number in range(20)}
+    kernel = Kernel()
+    kernel.declare(plan(*readers, assets=assets, pools={"slots": Pool(1)}))
+    kernel.host()
+    kernel.run("p3")
+    kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
+    looked.clear()
+
+    kernel.end("p3#1/run/1")
+
+    assert set(looked) <= {"p3"}

@@ -27,6 +27,7 @@ from counterpoint.kernel.folding.places import (
     withdraw,
 )
 from counterpoint.kernel.folding.promises import note_end
+from counterpoint.kernel.lengths import is_declared
 from counterpoint.kernel.phases import ENDED_TASK, RUN, check
 from counterpoint.kernel.records import Last, Run, Success, TaskState
 from counterpoint.kernel.state import RANKS, State, settled
@@ -236,7 +237,7 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
         known = state.successes.get(run.pipeline)
         if known is None or known.began <= run.admitted:
             state.successes[run.pipeline] = Success(run.admitted, (decision.at - run.admitted).total_seconds())
-            if (run.pipeline, "") not in state.bands:
+            if (run.pipeline, "") not in state.bands and not is_declared(state.plan, run.pipeline, ""):
                 learn_again(state, (run.pipeline,))
     if run.pipeline in state.plan.samplers:
         state.touched.samplers[run.pipeline] = None
