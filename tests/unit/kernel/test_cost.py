@@ -15,7 +15,7 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel import state as state_module
 from counterpoint.kernel.queue import Queue
 from counterpoint.kernel.rules import batching
-from counterpoint.model.plan import Asset, Pool
+from counterpoint.model.plan import Asset
 from counterpoint.model.promise import Expected, Freshness
 from counterpoint.model.trigger import Auto, Batch, Cron, OnAsset, OnEvent
 from counterpoint.testing.builders import Kernel, pipeline, plan, task
@@ -278,7 +278,7 @@ def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_
     promised = Asset(freshness=Freshness(timedelta(hours=1)))
     assets = {"raw": Asset()} | {f"mart{number}": promised for number in range(20)}
     kernel = Kernel()
-    kernel.declare(plan(*readers, assets=assets, pools={"slots": Pool(1)}))
+    kernel.declare(plan(*readers, assets=assets, pools={"slots": 1}))
     kernel.host()
     kernel.run("p3")
     kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
