@@ -5,7 +5,7 @@ Plain data, changed by `kernel/folding` alone; what they stand in, and the index
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -242,10 +242,12 @@ class AssetState(Struct, gc=False):
 
     def make_of(self, pins: Iterable[Pin]) -> None:
         """It is made of these versions now."""
-        pins = tuple(pins)
-        self.made_of = {f"{pin.asset}#{pin.partition}": pin.seq for pin in pins}
-        # Who reads all partitions has the version of none, so that only the edition says how new it was.
-        self.made_of |= {pin.asset: pin.edition for pin in pins if pin.edition > 0 and not pin.partition}
+        self.made_of = _versions(tuple(pins))
+
+    def confirm_of(self, pins: Iterable[Pin]) -> None:
+        """It is what these versions would make too: where they are newer, it counts as made of them."""
+        for place, number in _versions(tuple(pins)).items():
+            self.made_of[place] = max(number, self.made_of.get(place, 0))
 
     def is_made_of_newer(self, pins: Iterable[Pin]) -> bool:
         """Whether it is made of a newer version of something than these pins: what is made of them is older."""
@@ -255,6 +257,13 @@ class AssetState(Struct, gc=False):
             or (0 <= pin.edition < made_of.get(pin.asset, 0) and not pin.partition)
             for pin in pins
         )
+
+
+def _versions(pins: Sequence[Pin]) -> dict[str, int]:
+    """What `AssetState.made_of` has of what was read."""
+    read = {f"{pin.asset}#{pin.partition}": pin.seq for pin in pins}
+    # Who reads all partitions has the version of none, so that only the edition says how new it was.
+    return read | {pin.asset: pin.edition for pin in pins if pin.edition > 0 and not pin.partition}
 
 
 class SourceState(Struct, gc=False):

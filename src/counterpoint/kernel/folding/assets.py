@@ -57,6 +57,7 @@ def confirm_asset(state: State, decision: d.ConfirmAsset) -> None:
     _dealt_with(state, decision)
     if current is not None:
         current.confirmed = decision.at
+        current.confirm_of(decision.pins)
         _clear_suspicion(state, current)
     note_confirmed(state, decision, state.runs.get(decision.by))
 
