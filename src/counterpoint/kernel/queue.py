@@ -168,12 +168,15 @@ class Group:
         self.shortest: tuple[float, Key] | None = None
         self._by_key: Lazy[Request] = Lazy(_waits)
         self._by_takes: Lazy[Request] = Lazy(_waits)
+        # Whether any of its requests has had a time of its own.
+        self._has_own = False
 
     def push(self, request: Request) -> None:
         """Let a request stand in it."""
         self.count += 1
         self._by_key.push(request.key, request)
         if request.takes is not None:
+            self._has_own = True
             self._by_takes.push((request.takes, request.key), request)
 
     def head(self) -> Request | None:
@@ -183,12 +186,15 @@ class Group:
 
     def brief(self) -> Request | None:
         """The one that is expected to end first; unknown durations come last, by key."""
+        if not self._has_own:
+            return self.head()
         top = self._by_takes.top()
         return top[1] if top else self.head()
 
     def settle(self) -> bool:
         """Note its head and its shortest request anew; whether anything of that changed."""
-        head, brief = self.head(), self.brief()
+        head = self.head()
+        brief = self.brief() if self._has_own else head
         first = head.key if head else None
         shortest = (self.takes(brief), brief.key) if brief else None
         if first == self.first and shortest == self.shortest:
