@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from statistics import mean, median
 from typing import Any
 
 from bench.measuring import percentile, say, table, verdict, write
-from bench.scheduling.landscapes import WAYS, Landscape, landscape, small
+from bench.scheduling.landscapes import WAYS, Landscape, Way, landscape, small
 from bench.scheduling.playing import Played, play
 
 #: What was tuned on, and what is reported.
@@ -27,9 +30,7 @@ def run(*, quick: bool = False, data: str | None = None, seeds: Sequence[int] | 
     """Play landscapes in all ways, and small ones beside their optimum."""
     chosen = seeds or (REPORTED[:4] if quick else REPORTED)
     say(f"landscapes with promises, seeds {chosen[0]} to {chosen[-1]}: obligations kept, and runs made")
-    figures = _in_all_ways(
-        (seed, landscape(seed, pipelines=12 if quick else None, days=0.5 if quick else None)) for seed in chosen
-    )
+    figures = _side_by_side(partial(_large, quick=quick), chosen)
     counting = [f for f in figures if f["counts"]]
     _say_ways(figures, counting)
     rows = []
@@ -47,14 +48,9 @@ def run(*, quick: bool = False, data: str | None = None, seeds: Sequence[int] | 
 
     say()
     say(f"small landscapes beside the optimum with hindsight, proven within {LIMIT_S} s")
-    beside = _in_all_ways((seed, small(seed)) for seed in chosen)
+    beside = _side_by_side(partial(_small, quick=quick), chosen)
     counting_small = [f for f in beside if f["counts"]]
     _say_ways(beside, counting_small)
-    # The search is long, so only for what counts.
-    for f in counting_small:
-        f["optimum"] = _optimum(small(f["seed"]), f["played"], limit_s=5 if quick else LIMIT_S)
-    for f in figures + beside:
-        del f["played"]
     proven = [f for f in counting_small if f["optimum"]["is_proven"]]
     if proven:
         rows = []
@@ -76,28 +72,50 @@ def run(*, quick: bool = False, data: str | None = None, seeds: Sequence[int] | 
     write("scheduling-promises", {"figures": figures, "small": beside})
 
 
-def _in_all_ways(worlds: Iterable[tuple[int, Landscape]]) -> list[dict[str, Any]]:
-    figures = []
-    for seed, world in worlds:
-        played = {way: play(world, way) for way in WAYS}
-        found: dict[str, Any] = {
-            "seed": seed,
-            "pipelines": len(world.steps),
-            "load": world.load,
-            "changes": sum(map(len, world.changes.values())),
-            "obligations": len(world.obligations),
-            "counts": played["fifo"].share < EASY_ENOUGH,
-            "played": played,
+def _side_by_side(measure: Callable[[int], dict[str, Any]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The figures of each seed, measured on all cores: time is virtual, so that it makes no difference to them."""
+    found = []
+    # Spawned: a process that is forked has what this one kept of worlds before.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for number, each in enumerate(pool.map(measure, seeds), 1):
+            found.append(each)
+            if number % 10 == 0 and number < len(seeds):
+                say(f"   {number} of {len(seeds)} worlds played")
+    return found
+
+
+def _large(seed: int, *, quick: bool) -> dict[str, Any]:
+    world = landscape(seed, pipelines=12 if quick else None, days=0.5 if quick else None)
+    return _figures(seed, world, {way: play(world, way) for way in WAYS})
+
+
+def _small(seed: int, *, quick: bool) -> dict[str, Any]:
+    world = small(seed)
+    played = {way: play(world, way) for way in WAYS}
+    found = _figures(seed, world, played)
+    if found["counts"]:
+        # The search is long, so only for what counts.
+        found["optimum"] = _optimum(world, played, limit_s=5 if quick else LIMIT_S)
+    return found
+
+
+def _figures(seed: int, world: Landscape, played: Mapping[Way, Played]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "seed": seed,
+        "pipelines": len(world.steps),
+        "load": world.load,
+        "changes": sum(map(len, world.changes.values())),
+        "obligations": len(world.obligations),
+        "counts": played["fifo"].share < EASY_ENOUGH,
+    }
+    for way, result in played.items():
+        found[way] = {
+            "share": result.share,
+            "kept": result.kept,
+            "runs": len(result.runs),
+            "off_by": abs(result.told[0] - result.kept),
         }
-        for way, result in played.items():
-            found[way] = {
-                "share": result.share,
-                "kept": result.kept,
-                "runs": len(result.runs),
-                "off_by": abs(result.told[0] - result.kept),
-            }
-        figures.append(found)
-    return figures
+    return found
 
 
 def _say_ways(figures: Sequence[Mapping[str, Any]], counting: Sequence[Mapping[str, Any]]) -> None:
@@ -118,7 +136,7 @@ def _row(figures: Sequence[Mapping[str, Any]]) -> list[object]:
     ]
 
 
-def _optimum(world: Landscape, played: Mapping[Any, Played], *, limit_s: float) -> dict[str, Any]:
+def _optimum(world: Landscape, played: Mapping[Way, Played], *, limit_s: float) -> dict[str, Any]:
     try:
         from bench.scheduling.optimum import optimum
     except ImportError:
