@@ -352,7 +352,7 @@ def lead(state: State, way: Distance, certain: float) -> timedelta:
     found = way.leads.get(certain)
     if found is None:
         lengths = way.lengths(certain)
-        busy_s = lengths.alone_s + _kept_back(state, way.pipeline, way.asset, way.most - lengths.alone_s)
+        busy_s = lengths.alone_s + _kept_back(state, way, certain, way.most - lengths.alone_s)
         found = way.leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
     return found
 
@@ -365,38 +365,43 @@ def longest_lead(state: State, way: Distance) -> timedelta:
     if found is None:
         # The surer, the less is left to wait for others: so each for itself. No more is kept back than they need.
         surest, least_sure = way.lengths(MOST_CERTAIN), way.lengths(NINE_IN_TEN)
-        busy_s = surest.alone_s + _others(state, way.pipeline, way.asset, way.most - least_sure.alone_s)
+        others = _others(state, way, way.most - least_sure.alone_s)
+        busy_s = surest.alone_s + way.seconds_for(others, MOST_CERTAIN)
         found = way.leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
     return found
 
 
-def _kept_back(state: State, pipeline: str, asset: str, most: float) -> float:
+def _kept_back(state: State, way: Distance, certain: float, most: float) -> float:
     """Seconds to keep back for others of `most`, all that there is to spare.
 
     Where others need more, no start is early enough to wait for all of them, and to start at once with each change
     would only make more runs for everybody to wait for. So the more they need, the less is kept back.
     """
-    needed = _others(state, pipeline, asset, most)
+    needed = way.seconds_for(_others(state, way, most), certain)
     return needed if needed <= max(most, 0.0) else most * most / needed
 
 
-def _others(state: State, pipeline: str, asset: str, most: float) -> float:
-    """Seconds that others may need the pools on a pipeline's way to an asset: one run of each of them.
+def _others(state: State, way: Distance, most: float) -> Tail:
+    """For how long others may need the pools on a way: one run of each of them, one after the other.
 
     So long may each have to wait for what cannot be interrupted, or is due sooner. Where a pool has several slots,
     others must meet on all of them, so that each counts for less. What lasts longer than `most`, all that there
     is to spare, cannot be waited for whenever the way begins: it counts for nothing.
     """
-    way = _way(state, pipeline, asset)
-    seconds = 0.0
-    for pool in way.pools:
+    through = _way(state, way.pipeline, way.asset)
+    usual = spread = 0.0
+    for pool in through.pools:
         work = _work(state, pool)
-        seconds += work.sums[bisect_right(work.lasts, most)]
-        for name in way.pipelines:
-            lasts, share = work.shares.get(name, (0.0, 0.0))
-            if lasts <= most:
-                seconds -= share
-    return seconds
+        count = bisect_right(work.lasts, most)
+        usual += work.usual[count]
+        spread += work.spreads[count]
+        for name in through.pipelines:
+            own = work.shares.get(name)
+            if own is not None and own[0] <= most:
+                usual -= own[1]
+                spread -= own[2]
+    # What is added and taken away again may leave a little less than nothing.
+    return Tail(usual=max(usual, 0.0), spread=max(spread, 0.0))
 
 
 def _way(state: State, pipeline: str, asset: str) -> Way:
@@ -423,20 +428,22 @@ def _work(state: State, pool: str) -> Work:
     known = state.reckoned.work.get(pool)
     if known is not None:
         return known
-    slots, shares = state.plan.pools[pool].slots, dict[str, tuple[float, float]]()
+    slots, each = state.plan.pools[pool].slots, dict[str, tuple[float, float, float]]()
     for name in _users(state).get(pool, ()):
         own = _takes(state, name, "")
         if own is not None:
             needed = max(task.pools.get(pool, 0) for task in state.plan.pipelines[name].tasks.values())
-            shares[name] = own[1], own[1] * min(needed, slots) / slots**2
-    waits_s = [band.wait_p90 for name in shares if (band := state.bands.get((name, ""))) is not None]
-    usual_s = USUAL_WAIT * sum(share for _, share in shares.values())
-    if waits_s and (often_s := sum(waits_s) / len(waits_s)) > usual_s:
-        calm = (usual_s / often_s) ** 2
-        shares = {name: (lasts, share * calm) for name, (lasts, share) in shares.items()}
-    ordered = sorted(shares.values())
-    sums = (0.0, *accumulate(share for _, share in ordered))
-    known = state.reckoned.work[pool] = Work(shares, tuple(lasts for lasts, _ in ordered), sums)
+            each[name] = *own, min(needed, slots) / slots**2
+    waits_s = [band.wait_p90 for name in each if (band := state.bands.get((name, ""))) is not None]
+    usual_s = USUAL_WAIT * sum(p90 * part for _, p90, part in each.values())
+    often_s = sum(waits_s) / len(waits_s) if waits_s else 0.0
+    calm = (usual_s / often_s) ** 2 if often_s > usual_s else 1.0
+    shares = {
+        name: (p90, p50 * part * calm, (max(p90 - p50, 0.0) * part * calm) ** 2)
+        for name, (p50, p90, part) in each.items()
+    }
+    lasts, usual, spreads = zip(*sorted(shares.values()), strict=True) if shares else ((), (), ())
+    known = state.reckoned.work[pool] = Work(shares, lasts, (0.0, *accumulate(usual)), (0.0, *accumulate(spreads)))
     return known
 
 

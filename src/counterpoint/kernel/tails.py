@@ -121,6 +121,10 @@ class Distance:
             )
         return found
 
+    def seconds_for(self, others: Tail, certain: float) -> float:
+        """How many seconds longer it takes with a chance, if it has to wait for these others."""
+        return self._tail.then(others).unhindered(certain) - self._tail.unhindered(certain)
+
 
 class Way(Struct, frozen=True, gc=False):
     """From a pipeline down to a promised asset: the pipelines, itself too, and the pools that they use."""
@@ -133,13 +137,16 @@ class Work(Struct, frozen=True, gc=False):
     """One run of each pipeline that uses a pool.
 
     Attributes:
-        shares: pipeline -> how long it lasts (p90), and for how long others must reckon with it, in seconds.
-        lasts: how long they last, ascending; `sums` the shares of the first none, one, two, ... of them.
+        shares: pipeline -> how long it lasts (p90), and for how long others must reckon with it: the median, and
+            the squared spread; in seconds.
+        lasts: how long they last, ascending; `usual` the medians of the first none, one, two, ... of them, and
+            `spreads` their squared spreads.
     """
 
-    shares: dict[str, tuple[float, float]]
+    shares: dict[str, tuple[float, float, float]]
     lasts: tuple[float, ...]
-    sums: tuple[float, ...]
+    usual: tuple[float, ...]
+    spreads: tuple[float, ...]
 
 
 def span(p50: float, p90: float) -> Tail:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import hypot
 from typing import Any
 
 import pytest
@@ -279,12 +280,14 @@ def lead_of_clean(kernel: Kernel) -> float | None:
 def test_the_more_others_need_beyond_what_there_is_to_spare_the_less_is_kept_back_for_them(kernel: Kernel) -> None:
     kernel.declare(sharing("first", "second"))
     found = []
-    for seconds in (300, 870, 1740):
+    for seconds in (300, 1000, 1740):
         learn(kernel, clean=60, first=seconds, second=seconds)
         found.append(lead_of_clean(kernel))
 
-    # There are 29 minutes to spare: enough for one run of each, just enough, and half enough.
-    assert found == [60 + 600, 60 + 1740, 60 + 870]
+    # Medians are half as long, and so are spreads, which add up by their squares.
+    needed = [seconds + hypot(30, seconds / 2, seconds / 2) - 30 for seconds in (300, 1000, 1740)]
+    # There are 29 minutes to spare: enough for one run of each in the first two cases.
+    assert found == pytest.approx([60 + needed[0], 60 + needed[1], 60 + 1740**2 / needed[2]])
 
 
 def test_less_is_kept_back_in_a_pool_in_which_runs_wait_long(kernel: Kernel) -> None:
@@ -295,7 +298,8 @@ def test_less_is_kept_back_in_a_pool_in_which_runs_wait_long(kernel: Kernel) -> 
         found.append(lead_of_clean(kernel))
 
     # A quarter of one run of each is 165 s: what they wait on average, and then half of it.
-    assert found == [60 + 600, 60 + 600, 60 + 150]
+    # A quarter of each: medians of 37.5 s, spreads too.
+    assert found == pytest.approx([30 + 300 + hypot(30, 150, 150)] * 2 + [30 + 75 + hypot(30, 37.5, 37.5)])
 
 
 def test_a_deadline_gives_a_place(kernel: Kernel) -> None:
