@@ -768,20 +768,34 @@ class Queue:
                     found = head
         return found
 
-    def is_contested(self, request: Request, is_entitled: Callable[[str], bool]) -> bool:
+    def is_contested(self, request: Request, is_entitled: Callable[[str], bool], ground: Ground) -> bool:
         """Whether another team, that is entitled to it, has somebody of at most its class for a pool it needs.
 
         Left out are those who lack something else than slots.
         """
+        if self._freed:
+            self._wake(ground)
         pools, _, _, team, _, rank = request.place[0]
         return any(
             other.sign[3] != team
             and other.sign[5] <= rank
             and is_entitled(other.sign[3])
-            and other.ready.top() is not None
+            and self._is_ready(other, ground)
             for pool, _ in pools
             for other in self._wanting.get(pool, ())
         )
+
+    def _is_ready(self, profile: Profile, ground: Ground) -> bool:
+        """Whether a request of a profile lacks nothing but slots now, whenever that was last looked at."""
+        while (top := profile.ready.top()) is not None:
+            group = top[1]
+            request = group.head()
+            assert request is not None, "a group without requests is closed"
+            lacking = self._lacks(group, request, ground)
+            if lacking is None:
+                return True
+            self._set_watching(group, *lacking)
+        return False
 
     def heads_needing(self, pool: str, below: int) -> list[Request]:
         """The first request of each group that needs some of a pool and was declared to be of a lower rank."""

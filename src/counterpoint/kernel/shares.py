@@ -8,7 +8,7 @@ weight. Where no teams are declared, nobody borrows and nothing is counted.
 
 from __future__ import annotations
 
-from counterpoint.kernel.queue import Request, Sign, Stand
+from counterpoint.kernel.queue import Ground, Request, Sign, Stand
 from counterpoint.kernel.records import Attempt
 from counterpoint.kernel.state import RANKS, State
 
@@ -58,11 +58,11 @@ def stand(state: State, sign: Sign) -> Stand:
     return (declared, share / (share + own)) if rank == RANKS["top"] else (rank, share / own)
 
 
-def is_kept_short(state: State, request: Request) -> bool:
+def is_kept_short(state: State, ground: Ground, request: Request) -> bool:
     """Whether nothing may be kept for a request, because its team has its share and one that has no more waits."""
     team = request.place[0][3]
     return would_borrow(state, team) and state.queue.is_contested(
-        request, lambda other: share_of(state, other) <= entitlement_of(state, other)
+        request, lambda other: share_of(state, other) <= entitlement_of(state, other), ground
     )
 
 

@@ -41,11 +41,11 @@ def admit(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     for claimant in state.queue.claimants():
         if fits_claim(state, claimant):
             yield from _grant(state, claimant, host)
+    outlook = Outlook(state)
+    state.queue.begin()
     if state.plan.teams:
         # A team that is below its share for this moment only: what it waited for longest has its turn.
         yield from _reserve(state, late_only=True)
-    outlook = Outlook(state)
-    state.queue.begin()
     while True:
         # Before the next one goes: when the one that something was kept for has started, the next in line
         # has its turn, or what is left would go to whoever fits and put that one off once more.
@@ -170,7 +170,7 @@ def _pin(state: State, run: Run, asset: str) -> Pin:
 
 def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
     """Keep what gets free for the requests that have waited too long: one at a time for each resource."""
-    is_out = partial(is_kept_short, state) if state.plan.teams else None
+    is_out = partial(is_kept_short, state, Outlook(state)) if state.plan.teams else None
     while (request := state.queue.next_late(is_out)) is not None:
         if late_only and lacks(state, request) is None:
             return
