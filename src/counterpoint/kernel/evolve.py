@@ -16,6 +16,7 @@ from counterpoint.kernel import events as e
 from counterpoint.kernel.folding import assets, attempts, items, learning, limits, plans, promises, runs
 from counterpoint.kernel.folding.places import expect_raise, expect_slack_to_end, set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
+from counterpoint.kernel.lengths import HOUR, let_hours_pass
 from counterpoint.kernel.state import (
     Document,
     State,
@@ -42,6 +43,8 @@ def _begin(state: State, event: e.Event) -> None:
         state.touched.admission = True
     if state.full:
         limits.expire(state)
+    if state.reckoned.by_hour and state.at >= state.reckoned.hour + HOUR:
+        let_hours_pass(state)
     while state.rests and state.rests[0][0] <= state.at:
         until, name, task_name = heappop(state.rests)
         task = state.rested(until, name, task_name)

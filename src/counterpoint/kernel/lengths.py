@@ -37,6 +37,7 @@ TELLING, FAR_OFF = 3, 3.0
 SHORTEST_S = 1e-3
 #: So many ticks of a clock are looked at for the longest distance between two of them.
 TICKS_LOOKED_AT = 10
+HOUR, HOURS_OF_WEEK = timedelta(hours=1), 168
 #: Of one run of each pipeline of a pool: what nine in ten runs wait at most, on average, where the pool keeps up.
 USUAL_WAIT = 0.25
 
@@ -308,6 +309,24 @@ def forget(state: State, pipeline: str) -> None:
     for pool in pools_of(declared) if declared is not None else ():
         reckoned.work.pop(pool, None)
         reckoned.edition_of_work += 1
+
+
+def let_hours_pass(state: State) -> None:
+    """Drop what was reckoned for hours of the week that are over: none of them comes again for a week."""
+    reckoned, now = state.reckoned, state.at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    passed = min(HOURS_OF_WEEK, (now - reckoned.hour) // HOUR)
+    over = dict.fromkeys(hour_of_week(now - HOUR * (number + 1)) for number in range(passed))
+    reckoned.hour = now
+    for takes_by_hour in reckoned.takes.values():
+        for hour in [hour for hour in takes_by_hour if hour in over]:
+            del takes_by_hour[hour]
+    for tails in reckoned.tails.values():
+        for tail_by_hour in tails.values():
+            for hour in [hour for hour in tail_by_hour if hour in over]:
+                del tail_by_hour[hour]
+    for distances in reckoned.distances.values():
+        for promise, hour in [key for key in distances if key[1] in over]:
+            del distances[promise, hour]
 
 
 def above(state: State, pipeline: str) -> tuple[str, ...]:

@@ -104,6 +104,8 @@ class Reckoned:
         self.automatic: dict[tuple[str, str], tuple[str, ...]] = {}
         #: Whether any band has hours; None until it is asked for.
         self.by_hour: bool | None = None
+        #: When the hour began up to which what is reckoned by hours was dropped.
+        self.hour = BEGINNING
         #: Pipeline -> hour of the week or "" -> seconds that half and nine in ten of its runs stay below.
         self.takes: dict[str, dict[str, tuple[float, float] | None]] = {}
         #: Pipeline -> promised asset -> hour of the week or "" -> from its start until the asset has it.

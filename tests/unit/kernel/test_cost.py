@@ -287,3 +287,25 @@ def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_
     kernel.end("p3#1/run/1")
 
     assert set(looked) <= {"p3"}
+
+
+def test_what_was_reckoned_for_an_hour_that_is_over_is_dropped() -> None:
+    promised = Asset(freshness=Freshness(timedelta(minutes=30)))
+    build = pipeline("build", on=[OnAsset("raw")], trigger={"auto": Auto()}, reads=["raw"], writes=["mart"])
+    kernel = Kernel()
+    kernel.declare(plan(build, assets={"raw": Asset(), "mart": promised}))
+    kernel.host()
+    hours = {str(hour): (60.0, 90.0) for hour in range(168)}
+    kernel.take(e.DurationsLearned, bands=(e.Band(pipeline="build", p50=60, p90=90, samples=1000, hours=hours),))
+    reckoned, most = kernel.state.reckoned, 0
+
+    for number in range(48):
+        kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
+        kernel.wait(timedelta(minutes=45))
+        most = max(most, len(reckoned.distances["build"]), len(reckoned.tails["build"]["mart"]))
+        attempt = f"build#{number + 1}/run/1"
+        if attempt in kernel.state.attempts:
+            kernel.end(attempt)
+
+    assert reckoned.by_hour
+    assert 1 < most <= 4
