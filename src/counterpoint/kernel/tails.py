@@ -123,7 +123,8 @@ class Distance:
 
     def seconds_for(self, others: Tail, certain: float) -> float:
         """How many seconds longer it takes with a chance, if it has to wait for these others."""
-        return self._tail.then(others).unhindered(certain) - self._tail.unhindered(certain)
+        own = self._tail.spread
+        return others.usual + _spreads(certain) * (sqrt(own + others.spread) - sqrt(own))
 
 
 class Way(Struct, frozen=True, gc=False):
