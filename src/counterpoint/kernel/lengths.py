@@ -204,32 +204,42 @@ def tail(state: State, pipeline: str, asset: str, at: datetime | None) -> Tail |
     Args:
         at: for which hour of the week, where hours differ; None for all of them together.
     """
-    tails, hour = state.reckoned.tails, _hour(state, at)
-    stack = [pipeline]
+    tails, stack = state.reckoned.tails, [pipeline]
     while stack:
         name = stack[-1]
-        known = tails.setdefault(name, {}).setdefault(asset, {})
+        known, hour = tails.setdefault(name, {}).setdefault(asset, {}), _hour(state, name, asset, at)
         if hour in known:
             stack.pop()
             continue
         onward = [each for each in state.plan.lineage.onward[name] if asset in _assets_below(state, each)]
-        rest = [tails.get(each, {}).get(asset, {}) for each in onward]
-        if missing := [each for each, found in zip(onward, rest, strict=True) if hour not in found]:
+        rest = {each: (tails.get(each, {}).get(asset, {}), _hour(state, each, asset, at)) for each in onward}
+        if missing := [each for each, (found, its_hour) in rest.items() if its_hour not in found]:
             stack += missing
             continue
         own = _takes(state, name, hour)
-        steps = (_step(state, each, found[hour]) for each, found in zip(onward, rest, strict=True))
+        steps = (_step(state, each, found[its_hour]) for each, (found, its_hour) in rest.items())
         known[hour] = _sum(span(*own) if own else None, steps)
         stack.pop()
-    return tails[pipeline][asset][hour]
+    return tails[pipeline][asset][_hour(state, pipeline, asset, at)]
 
 
-def _hour(state: State, at: datetime | None) -> str:
-    """The hour of the week, or "" where no hours differ."""
+def _hour(state: State, pipeline: str, asset: str, at: datetime | None) -> str:
+    """The hour of the week, or "" where no hours differ on the way from a pipeline to an asset."""
+    return hour_of_week(at) if at is not None and _differs(state, pipeline, asset) else ""
+
+
+def _differs(state: State, pipeline: str, asset: str) -> bool:
+    """Whether something takes longer at some hours than at others on the way from a pipeline to an asset."""
     reckoned = state.reckoned
     if reckoned.by_hour is None:
-        reckoned.by_hour = any(band.hours for band in state.bands.values())
-    return hour_of_week(at) if reckoned.by_hour and at is not None else ""
+        reckoned.by_hour = {band.pipeline: None for band in state.bands.values() if band.hours}
+    if not reckoned.by_hour:
+        return False
+    known = reckoned.differs.get((pipeline, asset))
+    if known is None:
+        through = _way(state, pipeline, asset).pipelines
+        known = reckoned.differs[pipeline, asset] = any(name in reckoned.by_hour for name in through)
+    return known
 
 
 def _sum(own: Tail | None, onward: Iterable[Tail | None]) -> Tail | None:
@@ -290,9 +300,11 @@ def _gap(state: State, pipeline: str) -> float:
 def forget(state: State, pipeline: str) -> None:
     """Drop what was reckoned with the durations of a pipeline."""
     reckoned = state.reckoned
-    bands = (state.bands.get((pipeline, task)) for task in ("", *_tasks(state, pipeline)))
-    if reckoned.by_hour or any(band is not None and band.hours for band in bands):
-        reckoned.by_hour = None
+    if reckoned.by_hour is not None:
+        bands = (state.bands.get((pipeline, task)) for task in ("", *_tasks(state, pipeline)))
+        differs = any(band is not None and band.hours for band in bands)
+        if differs != (pipeline in reckoned.by_hour):
+            reckoned.by_hour, reckoned.differs = None, {}
     reckoned.takes.pop(pipeline, None)
     below = _assets_below(state, pipeline)
     for name in above(state, pipeline):
@@ -347,7 +359,7 @@ def above(state: State, pipeline: str) -> tuple[str, ...]:
 
 def distance(state: State, pipeline: str, promise: Promised, at: datetime | None) -> Distance | None:
     """How far it is from a pipeline to a promise below it; None where something on the way is unknown."""
-    hour = _hour(state, at)
+    hour = _hour(state, pipeline, promise[0], at)
     known = state.reckoned.distances.get(pipeline)
     if known is None:
         known = state.reckoned.distances[pipeline] = {}
@@ -356,7 +368,8 @@ def distance(state: State, pipeline: str, promise: Promised, at: datetime | None
     way, made = tail(state, pipeline, promise[0], at), terms(state.plan, promise)
     most = made.within.total_seconds() if isinstance(made, Freshness) else inf
     found = known[promise, hour] = None if way is None else Distance(
-        pipeline, promise[0], tail=way, wait=_wait(state, pipeline), target=made.target, most=most
+        pipeline, promise[0], tail=way, wait=_wait(state, pipeline), target=made.target, most=most,
+        by_hour=_differs(state, pipeline, promise[0]),
     )  # fmt: skip
     return found
 

@@ -102,8 +102,10 @@ class Reckoned:
         self.below: dict[str, dict[str, None]] = {}
         #: (promised asset, source) -> the automatic pipelines between them.
         self.automatic: dict[tuple[str, str], tuple[str, ...]] = {}
-        #: Whether any band has hours; None until it is asked for.
-        self.by_hour: bool | None = None
+        #: Pipelines of which some band has hours; None until it is asked for.
+        self.by_hour: dict[str, None] | None = None
+        #: (pipeline, promised asset) -> whether there are such on the way.
+        self.differs: dict[tuple[str, str], bool] = {}
         #: When the hour began up to which what is reckoned by hours was dropped.
         self.hour = BEGINNING
         #: Pipeline -> hour of the week or "" -> seconds that half and nine in ten of its runs stay below.

@@ -95,15 +95,27 @@ class Distance:
         least: by medians, if nothing waits for anything.
         usual: by medians, if nothing has to wait for slots.
         longest: the longest tail, however few are served.
+        by_hour: it is another at other hours of the week.
         leads: how long before it is due a run is made, by chance, while `of_work` is what pools have to do;
             `kernel/lengths.py` keeps it.
     """
 
-    __slots__ = ("_known", "_lead", "_tail", "asset", "leads", "least", "longest", "most", "of_work", "pipeline",
-                 "target", "usual")  # fmt: skip
+    __slots__ = ("_known", "_lead", "_tail", "asset", "by_hour", "leads", "least", "longest", "most", "of_work",
+                 "pipeline", "target", "usual")  # fmt: skip
 
-    def __init__(self, pipeline: str, asset: str, *, tail: Tail, wait: Tail, target: float, most: float) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        asset: str,
+        *,
+        tail: Tail,
+        wait: Tail,
+        target: float,
+        most: float,
+        by_hour: bool = False,
+    ) -> None:
         self.pipeline, self.asset, self.target, self.most = pipeline, asset, target, most
+        self.by_hour = by_hour
         self._tail, self._lead = tail, wait.then(tail)
         self._known: dict[float, Lengths] = {}
         self.least, self.usual = timedelta(seconds=tail.least), timedelta(seconds=tail.usual)

@@ -103,7 +103,7 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
         way = distance(state, pipeline, key, None)
         for source, has, reached in sources:
             for first in _first_due(promise, source, has, None):
-                if state.reckoned.by_hour:
+                if way is not None and way.by_hour:
                     way = distance(state, pipeline, key, first.due)
                 if way is not None and first.due - longest_lead(state, way) > earliest:
                     continue
@@ -233,7 +233,7 @@ def place(state: State, lane: Lane) -> Place:
         for source, has, reached in standing:
             for first in _first_due(promise, source, has, state.at + least):
                 due = first.due
-                if state.reckoned.by_hour:
+                if way.by_hour:
                     way = distance(state, pipeline, key, due) or NO_WAY
                 if due - way.longest >= latest and due - way.usual >= ends and due - least >= until:
                     continue

@@ -32,7 +32,9 @@ def form_runs(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
         # First come, first served; not in the order of touching, which differs after a restart.
         touched, state.touched.lanes = state.touched.lanes, {}
         backlogs = [state.backlogs[lane] for lane in touched if state.backlogs.get(lane)]
-        for backlog in sorted(backlogs, key=lambda backlog: backlog.oldest):
+        if len(backlogs) > 1:
+            backlogs.sort(key=lambda backlog: backlog.oldest)
+        for backlog in backlogs:
             yield from _form_run(state, backlog)
 
 
