@@ -11,8 +11,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from counterpoint.kernel.outlook import Outlook, expected_start
-from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.records import Attempt, Backlog, Run
+from counterpoint.kernel.requests import Request, kept_as
 from counterpoint.kernel.rules.batching import forms_at
 from counterpoint.kernel.sentences import counted, describe, resource_name, say, say_clock
 from counterpoint.kernel.shares import entitlement_of, share_of

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from math import floor, inf
 
 from counterpoint.kernel.lengths import takes, task_takes
-from counterpoint.kernel.queue import Request, Room, Sign, Stand
 from counterpoint.kernel.records import Run
+from counterpoint.kernel.requests import Request, Room, Sign, Stand
 from counterpoint.kernel.shares import stand
 from counterpoint.kernel.state import State
 

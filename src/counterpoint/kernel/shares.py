@@ -8,8 +8,8 @@ weight. Where no teams are declared, nobody borrows and nothing is counted.
 
 from __future__ import annotations
 
-from counterpoint.kernel.queue import Ground, Request, Sign, Stand
 from counterpoint.kernel.records import Attempt
+from counterpoint.kernel.requests import Ground, Request, Sign, Stand
 from counterpoint.kernel.state import RANKS, State
 
 #: Backfills that have waited out their class go first on so much of a pool, and on one request at least.

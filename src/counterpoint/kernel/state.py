@@ -19,7 +19,7 @@ from counterpoint.kernel.decisions import Item, PublishAsset
 from counterpoint.kernel.events import Band, Change, Event
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
-from counterpoint.kernel.queue import Key, Queue, Shape
+from counterpoint.kernel.queue import Queue
 from counterpoint.kernel.records import (
     BEGINNING,
     AssetState,
@@ -37,6 +37,7 @@ from counterpoint.kernel.records import (
     Success,
     TaskState,
 )
+from counterpoint.kernel.requests import Key, Shape
 from counterpoint.kernel.tails import Distance, Tail, Way, Work
 from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task

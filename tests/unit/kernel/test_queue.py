@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from counterpoint.kernel.queue import Key, Queue, Request, Room, Shape, Sign, Stand
+from counterpoint.kernel.queue import Queue
+from counterpoint.kernel.requests import Key, Request, Room, Shape, Sign, Stand
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 

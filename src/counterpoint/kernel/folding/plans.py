@@ -20,8 +20,8 @@ from counterpoint.kernel.folding.places import (
 )
 from counterpoint.kernel.folding.promises import rebuild_promises, take_promises, turn_back
 from counterpoint.kernel.folding.runs import take_plan
-from counterpoint.kernel.queue import Claim
 from counterpoint.kernel.records import Pause
+from counterpoint.kernel.requests import Claim
 from counterpoint.kernel.state import State
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.plan import subject_of

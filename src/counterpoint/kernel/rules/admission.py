@@ -17,8 +17,8 @@ from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin,
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.lengths import task_due
 from counterpoint.kernel.outlook import Outlook, expected_start
-from counterpoint.kernel.queue import Request, kept_as
 from counterpoint.kernel.records import Run
+from counterpoint.kernel.requests import Request, kept_as
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
 from counterpoint.kernel.rules.reflecting import as_pinned
 from counterpoint.kernel.shares import has_enough, is_kept_short

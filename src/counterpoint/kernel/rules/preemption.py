@@ -42,8 +42,8 @@ from msgspec import Struct
 from counterpoint.kernel.decisions import AnyDecision, KeepRoom, Reason
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.outlook import Outlook, stay_of
-from counterpoint.kernel.queue import Request
 from counterpoint.kernel.records import Attempt, Run
+from counterpoint.kernel.requests import Request
 from counterpoint.kernel.rules.stopping import stop
 from counterpoint.kernel.shares import entitlement_of
 from counterpoint.kernel.state import RANKS, State
