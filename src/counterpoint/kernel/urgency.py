@@ -122,8 +122,11 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
 
 def part_of(state: State, pipeline: str, source: str) -> int:
     """Up to where all that a pipeline writes, as far as a promise looks at it, has the changes of a source."""
-    written = (state.marks.get(asset) for asset in state.plan.lineage.written[pipeline])
-    return min(mark.parts.get(pipeline, {}).get(source, 0) if mark is not None else 0 for mark in written)
+    parts = [
+        mark.parts.get(pipeline, {}).get(source, 0) if (mark := state.marks.get(asset)) is not None else 0
+        for asset in state.plan.lineage.written[pipeline]
+    ]
+    return parts[0] if len(parts) == 1 else min(parts)
 
 
 def reach(state: State, pipeline: str, source: str) -> float:

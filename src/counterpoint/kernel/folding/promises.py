@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappush
 
@@ -54,7 +54,7 @@ def note_change(state: State, source: str, happened: datetime) -> None:
         state.reached.pop(reader, None)
     name = source.partition(":")[2]
     if source.startswith("asset:") and name in state.plan.assets:
-        _settle(state, name)
+        _settle(state, name, (source,))
 
 
 def _halved(happened: Mapping[int, datetime]) -> dict[int, datetime]:
@@ -202,12 +202,13 @@ def _reckon(state: State, mark: Mark) -> None:
     """An asset has of each source what the least of its writers has."""
     lineage, before = state.plan.lineage, mark.reflects
     mark.reflects = _least(state.plan.lineage, mark)
-    if mark.reflects != before:
+    changed = [source for source in before | mark.reflects if before.get(source) != mark.reflects.get(source)]
+    if changed:
         for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
             state.touched.readers[reader] = None
             state.reached.pop(reader, None)
             touch(state, (reader,))
-        _settle(state, mark.asset)
+        _settle(state, mark.asset, changed)
 
 
 def _least(lineage: Lineage, mark: Mark) -> dict[str, int]:
@@ -288,8 +289,8 @@ def _newest(marks: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return newest
 
 
-def _settle(state: State, asset: str) -> None:
-    """An asset has more than before: obligations it has reached are kept, what was late may be made good."""
+def _settle(state: State, asset: str, changed: Collection[str]) -> None:
+    """An asset has more of some sources: obligations it has reached are kept, what was late may be made good."""
     if (asset, "freshness") not in state.promises and (asset, "completion") not in state.promises:
         return
     for kind in KINDS:
@@ -297,7 +298,10 @@ def _settle(state: State, asset: str) -> None:
         if promise is None:
             continue
         kept = 0
-        for source, waiting in list(promise.open.items()):
+        for source in (*changed, ""):
+            waiting = promise.open.get(source)
+            if waiting is None:
+                continue
             reached = 0
             while reached < len(waiting) and is_reached(state, asset, waiting[reached].marks):
                 reached += 1
@@ -310,18 +314,18 @@ def _settle(state: State, asset: str) -> None:
         if kept:
             _count(state, promise, state.at, kept=kept)
             expect_due(state, promise)
-        if promise.late:
-            before = promise.late
-            promise.late = {
-                source: mark for source, mark in before.items() if mark_of(state, asset, source) < mark
-            }
-            touch_above(
-                state, asset, {source: mark for source, mark in before.items() if source not in promise.late}
-            )
+        made_good = {
+            source: promise.late[source]
+            for source in changed
+            if source in promise.late and mark_of(state, asset, source) >= promise.late[source]
+        }
+        if made_good:
+            promise.late = {source: mark for source, mark in promise.late.items() if source not in made_good}
+            touch_above(state, asset, made_good)
             if not promise.late and promise.breached is not None:
                 add_late(state.plan, (asset, kind), promise.counts, promise.breached, state.at)
                 note_caught_up(state, promise, state.at)
-    for source in state.plan.lineage.sources[asset]:
+    for source in changed:
         _forget_happened(state, source, asset)
 
 
