@@ -7,9 +7,10 @@ quantile of the whole way that the promise's target asks for (`chance`): the sum
 the root of the squared spreads (p90 - p50), as for independent steps, scaled from 90 % to that chance.
 
 Where many changes are due one after the other and run as one, only the oldest of them are at risk, so the way
-may fail more often: a batch of n may fail with n times what the target leaves. Half of that is kept back for
-the next oldest. Waits have no spread of their own: the p90 of a queue is a reserve already, and where there
-is much of it, to start earlier would only make more runs that wait. For the same reason a promise expects
+may fail more often: a batch of n may fail with n times what the target leaves. A third of that is used: the
+next oldest may fail with it, and a share that is aimed at exactly is missed half of the time. Waits have no
+spread of their own: the p90 of a queue is a reserve already, and where there is much of it, to start earlier
+would only make more runs that wait. For the same reason a promise expects
 no more of them than half of the time that it leaves beside work: when everything waits long, runs that start
 at once with one change each are what everything waits for.
 """
@@ -25,6 +26,8 @@ from msgspec import Struct
 
 #: What a p90 gives; and the most that is asked for, because nobody knows the far end of a distribution.
 NINE_IN_TEN, MOST_CERTAIN = 0.9, 0.999
+#: Of the share that a promise leaves for failure, how much a run may use up.
+MAY_FAIL = 1 / 3
 #: The share of the time that a promise leaves beside work, of which waits in the queue may be expected at most.
 MOST_WAITS = 0.5
 
@@ -176,4 +179,4 @@ def _spreads(chance: float) -> float:
 
 def chance(target: float, count: int) -> float:
     """With which chance a run must be in time for a share of obligations, if it serves so many of them."""
-    return min(MOST_CERTAIN, max(NINE_IN_TEN, 1 - (1 - target) * count / 2))
+    return min(MOST_CERTAIN, max(NINE_IN_TEN, 1 - (1 - target) * count * MAY_FAIL))

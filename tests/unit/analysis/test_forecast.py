@@ -24,7 +24,7 @@ BUILD = pipeline("build", on=[OnAsset("raw")], reads=["raw"], writes=["mart"])
 def shop(*more: Pipeline, build: Pipeline = BUILD) -> Kernel:
     """A kernel with orders -> ingest -> raw -> build -> mart; ingest takes 20 min, build 10 min and waits 5."""
     kernel = Kernel()
-    assets = {"raw": Asset(), "mart": Asset(freshness=Freshness(within=30 * MINUTE, target=0.8))}
+    assets = {"raw": Asset(), "mart": Asset(freshness=Freshness(within=30 * MINUTE, target=0.7))}
     kernel.declare(plan(INGEST, build, *more, pools={"db": 1}, assets=assets))
     kernel.host()
     learn(kernel, ingest=20, build=10)
@@ -187,7 +187,7 @@ def test_a_sample_of_the_world_is_as_old_as_its_run_and_the_next_is_foreseen() -
     kernel = Kernel()
     sample = pipeline("sample", writes=["prices"])
     sample = msgspec.structs.replace(sample, trigger=Trigger(groups=(), auto=Auto()))
-    promised = {"prices": Asset(freshness=Freshness(within=30 * MINUTE, target=0.8))}
+    promised = {"prices": Asset(freshness=Freshness(within=30 * MINUTE, target=0.7))}
     kernel.declare(plan(sample, assets=promised))
     kernel.host()
     kernel.wait(MINUTE)

@@ -27,7 +27,7 @@ def auto(name: str, *, reads: tuple[str, ...], writes: tuple[str, ...], **fields
     return pipeline(name, on=on, trigger={"auto": Auto()}, reads=reads, writes=writes, **fields)
 
 
-def promised(*pipelines: Pipeline, within: dict[str, timedelta], target: float = 0.8, **fields: Any) -> Plan:
+def promised(*pipelines: Pipeline, within: dict[str, timedelta], target: float = 0.7, **fields: Any) -> Plan:
     """A plan whose assets owe freshness; p90s suffice for it unless a target asks for more."""
     made = plan(*pipelines, **fields)
     assets = {
@@ -54,7 +54,7 @@ def p90_of_tail(kernel: Kernel, name: str, at: datetime) -> float:
     return found.p90
 
 
-def chain(target: float = 0.8) -> Plan:
+def chain(target: float = 0.7) -> Plan:
     """raw -> clean -> mart, which must be fresh within 30 minutes."""
     return promised(
         auto("clean", reads=("raw",), writes=("clean",)),
@@ -208,16 +208,16 @@ def test_a_promise_of_more_than_nine_in_ten_leaves_more_time(kernel: Kernel) -> 
 
     latest = place(kernel.state, ("mart", "", "")).latest
 
-    # Median 30 s; p90 is 1.28 standard deviations above it, and 2.58 are in time in 99.5 % of cases.
+    # Median 30 s; p90 is 1.28 standard deviations above it, and 2.71 are in time in 99.67 % of cases.
     seconds = (START + 30 * MINUTE - (latest or START)).total_seconds()
-    assert seconds == pytest.approx(30 + 30 * 2.5758 / 1.2816, abs=0.1)
+    assert seconds == pytest.approx(30 + 30 * 2.7131 / 1.2816, abs=0.1)
 
 
 def test_the_more_changes_run_as_one_the_less_the_oldest_counts(kernel: Kernel) -> None:
     kernel.declare(chain(target=0.99))
     learn(kernel, mart=60, clean=60)
     found = []
-    for count in (1, 5, 20):
+    for count in (1, 5, 30):
         owed(kernel, *[30 * MINUTE] * count)
         kernel.state.marks["clean"] = Mark("clean", {"asset:raw": count}, {"clean": {"asset:raw": count}})
         kernel.state.reached.clear()
