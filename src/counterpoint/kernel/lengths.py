@@ -379,28 +379,33 @@ def lead(state: State, way: Distance, certain: float) -> timedelta:
 
     That is the tail and the wait before it, or the time that all work on the way takes and that others may need.
     """
-    if way.of_work != state.reckoned.edition_of_work:
-        way.of_work, way.leads = state.reckoned.edition_of_work, {}
-    found = way.leads.get(certain)
+    leads = _leads(state, way)
+    found = leads.get(certain)
     if found is None:
         lengths = way.lengths(certain)
         busy_s = lengths.alone_s + _kept_back(state, way, certain, way.most - lengths.alone_s)
-        found = way.leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
+        found = leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
     return found
 
 
 def longest_lead(state: State, way: Distance) -> timedelta:
     """What `lead` is at most, whatever the chance."""
-    if way.of_work != state.reckoned.edition_of_work:
-        way.of_work, way.leads = state.reckoned.edition_of_work, {}
-    found = way.leads.get(inf)
+    leads = _leads(state, way)
+    found = leads.get(inf)
     if found is None:
         # The surer, the less is left to wait for others: so each for itself. No more is kept back than they need.
         surest, least_sure = way.lengths(MOST_CERTAIN), way.lengths(NINE_IN_TEN)
         others = _others(state, way, way.most - least_sure.alone_s)
         busy_s = surest.alone_s + way.seconds_for(others, MOST_CERTAIN)
-        found = way.leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
+        found = leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
     return found
+
+
+def _leads(state: State, way: Distance) -> dict[float, timedelta]:
+    """What was reckoned of a way with what pools have to do now."""
+    if way.of_work != state.reckoned.edition_of_work:
+        way.of_work, way.leads = state.reckoned.edition_of_work, {}
+    return way.leads
 
 
 def _kept_back(state: State, way: Distance, certain: float, most: float) -> float:

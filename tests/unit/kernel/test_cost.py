@@ -211,18 +211,24 @@ def test_moments_of_what_has_ended_do_not_pile_up(monkeypatch: pytest.MonkeyPatc
     assert len(kernel.state.agenda) <= 101
 
 
-def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of 300 chains that wait for their latest start, a change of one looks at that one."""
-    looked: list[str] = []
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pipelines of lanes whose moment was asked for, one for each time."""
+    found: list[str] = []
     ready = batching.ready
 
     def noting(state: Any, backlog: Any, declared: Any) -> Any:
-        looked.append(declared.name)
+        found.append(declared.name)
         return ready(state, backlog, declared)
 
     monkeypatch.setattr(batching, "ready", noting)
+    return found
+
+
+def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
+    looked: list[str],
+) -> None:
+    """Of 300 chains that wait for their latest start, a change of one looks at that one."""
     names = [str(number) for number in range(300)]
     took = Expected(timedelta(minutes=1), timedelta(minutes=1))
     chains = [
@@ -253,16 +259,8 @@ def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
 
 
 def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_pool(
-    monkeypatch: pytest.MonkeyPatch,
+    looked: list[str],
 ) -> None:
-    looked: list[str] = []
-    ready = batching.ready
-
-    def noting(state: Any, backlog: Any, declared: Any) -> Any:
-        looked.append(declared.name)
-        return ready(state, backlog, declared)
-
-    monkeypatch.setattr(batching, "ready", noting)
     took = Expected(timedelta(minutes=1), timedelta(minutes=1))
     readers = [
         pipeline(
