@@ -136,13 +136,6 @@ def _weighed(band: Band, hour: str, declared: tuple[float, float] | None) -> tup
     return p50, p90
 
 
-def run_takes(state: State, run: Run) -> tuple[float, float] | None:
-    """As `takes`, for one run: what was said when it was asked for goes before what is known of its pipeline."""
-    if run.takes_s is not None:
-        return run.takes_s, run.takes_s
-    return takes(state, run.pipeline, state.at)
-
-
 def waits(state: State, pipeline: str) -> float:
     """Seconds that nine of ten runs wait in the queue at most, as far as is known."""
     band = state.bands.get((pipeline, ""))

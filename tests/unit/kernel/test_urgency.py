@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from counterpoint.kernel import events as e
-from counterpoint.kernel.lengths import hour_of_week, run_takes, tail, takes, task_due
+from counterpoint.kernel.lengths import hour_of_week, tail, takes, task_due
+from counterpoint.kernel.outlook import takes_of
 from counterpoint.kernel.records import Mark, Obligation, PromiseState, SourceState
 from counterpoint.kernel.urgency import Place, first_need, place
 from counterpoint.model.pipeline import After, Pipeline
@@ -309,7 +310,7 @@ def test_a_deadline_gives_a_place(kernel: Kernel) -> None:
 
     assert (run.latest, run.wanted_by) == (START + 20 * MINUTE, START + 30 * MINUTE)
     assert (run.due, run.top_at) == (START + 30 * MINUTE, START + 60 * MINUTE)
-    assert run_takes(kernel.state, run) == (600, 600)
+    assert takes_of(kernel.state, run, "") == 600
 
 
 def test_a_run_that_nobody_waits_for_is_due_when_it_moves_up(kernel: Kernel) -> None:
