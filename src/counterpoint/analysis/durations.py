@@ -15,12 +15,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from math import ceil, log
 from statistics import median
 from typing import TypeAlias
 
 from counterpoint.kernel.events import Band
+from counterpoint.kernel.lengths import hour_of_week
 
 #: Samples that a band is made of: the newest.
 NEWEST = 100
@@ -53,12 +54,6 @@ def _is_outlier(samples: Sequence[float]) -> bool:
     middle = median(samples)
     deviation = median(sorted(abs(sample - middle) for sample in samples))
     return samples[-1] > 2 * middle and samples[-1] > middle + FAR * deviation
-
-
-def hour_of_week(moment: datetime) -> int:
-    """The hour of the week in UTC; Monday 0 h is 0. `Band.hours` has it as text."""
-    utc = moment.astimezone(UTC)
-    return utc.weekday() * 24 + utc.hour
 
 
 def explained(groups: Iterable[Sequence[float]]) -> float:
@@ -187,7 +182,7 @@ class Learner:
         if samples is None:
             samples = self._samples[subject] = _Samples()
         samples.took.add(took_s)
-        samples.hours.add(hour_of_week(at), took_s)
+        samples.hours.add(int(hour_of_week(at)), took_s)
         if waited_s is not None:
             samples.waited.add(waited_s)
         self._new[subject] = None
