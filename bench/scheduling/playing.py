@@ -73,8 +73,8 @@ class Play:
     @property
     def told(self) -> tuple[int, int]:
         """Obligations kept and missed, by the kernel's count."""
-        counts = [c for promise in self._stage.state.promises.values() for c in promise.counts.values()]
-        return sum(count[0] for count in counts), sum(count[1] for count in counts)
+        counts = [promise.counts for promise in self._stage.state.promises.values()]
+        return sum(sum(each.kept) for each in counts), sum(sum(each.missed) for each in counts)
 
     def _expect(self, source: str, number: int) -> None:
         times = self._world.changes[source]

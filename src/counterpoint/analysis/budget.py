@@ -12,11 +12,13 @@ the same share of the budget before it alerts (2 %, 5 % and 10 %). What is left 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+
+from counterpoint.kernel.records import Counts
 
 #: What an alert is worth.
 Level: TypeAlias = Literal["page", "ticket"]
@@ -33,8 +35,6 @@ LEAST_ALLOWED = 1e-4
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Number of the bucket -> (kept, missed, seconds late).
-Counts: TypeAlias = Mapping[int, tuple[int, int, float]]
 #: A span until now -> the share of what was owed in it that was missed.
 _Shares: TypeAlias = Callable[[timedelta], float | None]
 
@@ -93,7 +93,7 @@ def budget(
     """Reckon how a promise stands.
 
     Args:
-        counts: as in `PromiseState`.
+        counts: of the window.
         width: length of a bucket, counted from 1970; a span counts every bucket that it touches, so one shorter
             than a bucket counts the one or two that it lies in.
         at: now.
@@ -103,7 +103,7 @@ def budget(
     watched = over if observed is None else min(over, observed)
 
     def missed_share(span: timedelta, first: int | None = None) -> float | None:
-        kept, missed, late_s = _sum(counts, (at - span - _EPOCH) // width if first is None else first)
+        kept, missed, late_s = counts.since((at - span - _EPOCH) // width if first is None else first)
         if share == "obligations":
             return missed / (kept + missed) if kept + missed else None
         seconds = min(span, watched).total_seconds()
@@ -111,7 +111,7 @@ def budget(
 
     # The bucket in which the window begins is out of it, so that its length does not depend on the moment.
     first = (at - over - _EPOCH) // width + 1
-    kept, missed, late_s = _sum(counts, first)
+    kept, missed, late_s = counts.since(first)
     whole = missed_share(over, first)
     burns = tuple(_burn(over, missed_share, allowed, *alert) for alert in ALERTS)
     firing = next((burn for burn in burns if burn.is_firing), None)
@@ -147,9 +147,3 @@ def _burn(
         short=rates[1],
         is_firing=all(found is not None and found >= rate for found in rates),
     )
-
-
-def _sum(counts: Counts, first: int) -> tuple[int, int, float]:
-    """What is in the buckets from the first on."""
-    inside = [count for number, count in counts.items() if number >= first]
-    return sum(c[0] for c in inside), sum(c[1] for c in inside), sum(c[2] for c in inside)

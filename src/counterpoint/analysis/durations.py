@@ -13,7 +13,6 @@ by their logarithm, so that one hang does not make an hour look different.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from math import ceil, log
@@ -72,68 +71,46 @@ def explained(groups: Iterable[Sequence[float]]) -> float:
     return (between - by_chance) / (within + between)
 
 
-class Window:
-    """The newest samples of something, in ascending order too."""
-
-    def __init__(self) -> None:
-        # Arrays, because a sample has 8 bytes there, and there are many windows.
-        self._newest = array("d")
-        self._oldest = 0
-        self.sorted = array("d")
-
-    def __len__(self) -> int:
-        return len(self.sorted)
-
-    def add(self, sample: float) -> None:
-        """Take a sample; the oldest goes where there are too many."""
-        newest, oldest = self._newest, self._oldest
-        if len(newest) < NEWEST:
-            newest.append(sample)
-        else:
-            del self.sorted[bisect_left(self.sorted, newest[oldest])]
-            newest[oldest] = sample
-            self._oldest = (oldest + 1) % NEWEST
-        insort(self.sorted, sample)
-
-
 class Hours:
-    """The newest samples by hour of the week: a row of `HOUR_NEWEST` for each hour that was seen, oldest first.
+    """The newest samples by hour of the week: up to `HOUR_NEWEST` of each hour that was seen, oldest first.
 
-    One array has them all, with six digits of each: there is one for each task, and a week has 168 hours.
+    One array has them all, hour after hour, with six digits of each: a week has 168 hours.
     """
 
+    __slots__ = ("_counts", "_hours", "_samples", "_since", "bands")
+
     def __init__(self) -> None:
-        # The hour of each row, and how many samples it has.
+        # Hours as they were first seen, and how many samples each has.
         self._hours, self._counts = bytearray(), bytearray()
-        self._rows = array("f")
+        self._samples = array("f")
         self._since = 0
         self.bands: dict[str, tuple[float, float]] = {}
 
     def add(self, hour: int, sample: float) -> None:
         """Take a sample; now and then look whether hours differ."""
-        row, rows, counts = self._hours.find(hour), self._rows, self._counts
-        if row < 0:
-            row = len(counts)
+        place, counts = self._hours.find(hour), self._counts
+        if place < 0:
+            place = len(counts)
             self._hours.append(hour)
             counts.append(0)
-            rows.extend(_EMPTY_ROW)
-        begin, count = row * HOUR_NEWEST, counts[row]
-        if count == HOUR_NEWEST:
-            count -= 1
-            rows[begin : begin + count] = rows[begin + 1 : begin + HOUR_NEWEST]
-        rows[begin + count] = sample
-        counts[row] = count + 1
+        begin = sum(counts[:place])
+        if counts[place] == HOUR_NEWEST:
+            del self._samples[begin]
+            counts[place] -= 1
+        self._samples.insert(begin + counts[place], sample)
+        counts[place] += 1
         self._since += 1
         if self._since >= HOURS_EVERY:
             self._since = 0
             self._compare()
 
     def _compare(self) -> None:
-        enough = {
-            hour: self._rows[row * HOUR_NEWEST : row * HOUR_NEWEST + count]
-            for row, (hour, count) in enumerate(zip(self._hours, self._counts, strict=True))
-            if count >= HOUR_FEWEST
-        }
+        enough: dict[int, array[float]] = {}
+        begin = 0
+        for hour, count in zip(self._hours, self._counts, strict=True):
+            if count >= HOUR_FEWEST:
+                enough[hour] = self._samples[begin : begin + count]
+            begin += count
         if explained(enough.values()) <= HOURS_EXPLAIN:
             self.bands = {}
             return
@@ -144,12 +121,19 @@ def _six_digits(band: tuple[float, float]) -> tuple[float, float]:
     return float(f"{band[0]:.6g}"), float(f"{band[1]:.6g}")
 
 
-_EMPTY_ROW = array("f", [0.0] * HOUR_NEWEST)
-
-
 class _Samples:
+    """The newest of one subject, oldest first. Arrays, because a sample has 8 bytes there, and there are many."""
+
+    __slots__ = ("hours", "took", "waited")
+
     def __init__(self) -> None:
-        self.took, self.waited, self.hours = Window(), Window(), Hours()
+        self.took, self.waited, self.hours = array("d"), array("d"), Hours()
+
+
+def _append(samples: array[float], sample: float) -> None:
+    samples.append(sample)
+    if len(samples) > NEWEST:
+        del samples[0]
 
 
 class Learner:
@@ -181,10 +165,10 @@ class Learner:
         samples = self._samples.get(subject)
         if samples is None:
             samples = self._samples[subject] = _Samples()
-        samples.took.add(took_s)
+        _append(samples.took, took_s)
         samples.hours.add(int(hour_of_week(at)), took_s)
         if waited_s is not None:
-            samples.waited.add(waited_s)
+            _append(samples.waited, waited_s)
         self._new[subject] = None
         return subject not in self._told
 
@@ -210,8 +194,8 @@ class Learner:
 
 
 def _band(subject: Subject, samples: _Samples, told: Band | None) -> Band:
-    p50, p90 = quantiles(samples.took.sorted)
-    wait = quantiles(samples.waited.sorted) if samples.waited else (0.0, 0.0)
+    p50, p90 = quantiles(sorted(samples.took))
+    wait = quantiles(sorted(samples.waited)) if samples.waited else (0.0, 0.0)
     hours = samples.hours.bands
     if not hours and told is not None and len(samples.took) < min(told.samples, NEWEST):
         # It takes weeks to see that hours differ; until there are as many samples again, what was seen holds.

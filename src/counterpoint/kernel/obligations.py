@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from counterpoint.kernel.records import BEGINNING, PromiseState, Run
+from counterpoint.kernel.records import BEGINNING, Counts, PromiseState, Run
 from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Input, Promised, world
 from counterpoint.model.plan import Plan
@@ -37,7 +37,7 @@ def calendar_of(plan: Plan, promise: Promised) -> Calendar | None:
 
 @lru_cache(maxsize=1024)
 def bucket_width(over: timedelta) -> timedelta:
-    """How long one bucket of `PromiseState.counts` is."""
+    """How long one bucket of `Counts` is."""
     return max(SHORTEST_BUCKET, over / BUCKETS)
 
 
@@ -109,26 +109,26 @@ def freshness(state: State, asset: str, source: str, at: datetime) -> timedelta 
     return elapsed(calendar, since, at)
 
 
-def counted(state: State, promise: PromiseState, at: datetime) -> dict[int, tuple[int, int, float]]:
-    """Counts of a promise by bucket at a moment, with the seconds of the incident that is going on."""
-    found = dict(promise.counts)
-    if promise.breached is not None:
-        add_late(state.plan, (promise.asset, promise.promise), found, promise.breached, at)
+def counted(state: State, promise: PromiseState, at: datetime) -> Counts:
+    """Counts of a promise at a moment, with the seconds of the incident that is going on."""
+    if promise.breached is None:
+        return promise.counts
+    known = promise.counts
+    found = Counts(known.first, [*known.kept], [*known.missed], [*known.late_s])
+    add_late(state.plan, (promise.asset, promise.promise), found, promise.breached, at)
     return found
 
 
-def add_late(
-    plan: Plan, promise: Promised, counts: dict[int, tuple[int, int, float]], start: datetime, end: datetime
-) -> None:
+def add_late(plan: Plan, promise: Promised, counts: Counts, start: datetime, end: datetime) -> None:
     """Add a time in which a promise was late to its counts, maintenance left out, as far as the window reaches."""
     over, calendar = terms(plan, promise).over, calendar_of(plan, promise)
+    counts.forget(bucket(over, end - over))
     first = bucket(over, max(start, end - over))
     for number in range(first, bucket(over, end) + 1):
         begin, stop = bucket_start(over, number), bucket_start(over, number + 1)
         seconds = elapsed(calendar, max(start, begin), min(end, stop)).total_seconds()
         if seconds:
-            kept, missed, late_s = counts.get(number, (0, 0, 0.0))
-            counts[number] = (kept, missed, late_s + seconds)
+            counts.add(number, late_s=seconds)
 
 
 def share(state: State, promise: PromiseState, at: datetime) -> tuple[int, int, float | None]:
@@ -139,15 +139,12 @@ def share(state: State, promise: PromiseState, at: datetime) -> tuple[int, int, 
     """
     key: Promised = (promise.asset, promise.promise)
     made, over = terms(state.plan, key), terms(state.plan, key).over
-    counts = counted(state, promise, at)
-    oldest = bucket(over, at - over)
-    window = [each for number, each in counts.items() if number > oldest]
-    kept, missed = sum(each[0] for each in window), sum(each[1] for each in window)
+    kept, missed, late_s = counted(state, promise, at).since(bucket(over, at - over) + 1)
     if isinstance(made, Freshness) and made.share == "time":
         if promise.since is None:
             return kept, missed, None
         observed = elapsed(calendar_of(state.plan, key), max(promise.since, at - over), at).total_seconds()
-        late = min(observed, sum(each[2] for each in window))
+        late = min(observed, late_s)
         return kept, missed, 1 - late / observed if observed > 0 else None
     return kept, missed, kept / (kept + missed) if kept + missed else None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -322,6 +323,53 @@ class Obligation(Struct, gc=False):
 mark_of_obligation = attrgetter("mark")
 
 
+class Counts(Struct, gc=False):
+    """What came of a promise's obligations, by bucket of its window: each figure has a list, bucket after bucket.
+
+    Lists, because most figures take 8 bytes there: a window has 168 buckets, and there are many promises.
+
+    Attributes:
+        first: number (`kernel.obligations.bucket`) of the bucket that the lists begin with.
+        kept, missed: how many obligations.
+        late_s: for how many seconds something was late.
+    """
+
+    first: int = 0
+    kept: list[int] = field(default_factory=list)
+    missed: list[int] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, float]]:
+        """The number of each bucket, and its figures."""
+        return zip(count(self.first), self.kept, self.missed, self.late_s, strict=False)
+
+    def add(self, number: int, kept: int = 0, missed: int = 0, late_s: float = 0.0) -> None:
+        """Count more in a bucket."""
+        if not self.kept:
+            self.first = number
+        before, after = self.first - number, number + 1 - self.first - len(self.kept)
+        if before > 0 or after > 0:
+            self.first = min(self.first, number)
+            self.kept = [0] * before + self.kept + [0] * after
+            self.missed = [0] * before + self.missed + [0] * after
+            self.late_s = [0.0] * before + self.late_s + [0.0] * after
+        place = number - self.first
+        self.kept[place] += kept
+        self.missed[place] += missed
+        self.late_s[place] += late_s
+
+    def forget(self, below: int) -> None:
+        """Drop the buckets below a number."""
+        out = max(0, below - self.first)
+        self.first += out
+        del self.kept[:out], self.missed[:out], self.late_s[:out]
+
+    def since(self, number: int) -> tuple[int, int, float]:
+        """All that is counted in a bucket and those after it."""
+        begin = max(0, number - self.first)
+        return sum(self.kept[begin:]), sum(self.missed[begin:]), sum(self.late_s[begin:])
+
+
 class PromiseState(Struct, gc=False):
     """How one promise of an asset stands.
 
@@ -332,7 +380,7 @@ class PromiseState(Struct, gc=False):
         incidents: how many incidents it had, the one going on included; its newest is `ASSET:PROMISE#incidents`.
         missed: obligations missed in the newest incident.
         origin: the first obligation that was missed in the incident going on.
-        counts: number of the bucket (`kernel.obligations.bucket`) -> (kept, missed, seconds late), for the window.
+        counts: what came of its obligations, for the window.
         since: when its first obligation was made.
         period: the last cut-off that was dealt with, for a completion.
     """
@@ -345,7 +393,7 @@ class PromiseState(Struct, gc=False):
     incidents: int = 0
     missed: int = 0
     origin: Obligation | None = None
-    counts: dict[int, tuple[int, int, float]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
     since: datetime | None = None
     period: datetime | None = None
 

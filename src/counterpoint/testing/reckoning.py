@@ -246,7 +246,7 @@ def counts_agree(accounts: Accounts, state: State) -> None:
         return
     for promise, known in state.promises.items():
         kept, missed = accounts.kept[promise], accounts.missed[promise]
-        for number, (is_kept, is_missed, _) in known.counts.items():
+        for number, is_kept, is_missed, _ in known.counts:
             found = kept[number], missed[number]
             assert (is_kept, is_missed) == found, f"{promise} has {is_kept, is_missed} in {number}, not {found}"
         assert sum(map(len, known.open.values())) == len(accounts.open[promise]), f"{promise} has others open"

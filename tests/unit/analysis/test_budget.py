@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from counterpoint.analysis.budget import Budget, budget
+from counterpoint.kernel.records import Counts
 
 HOUR = timedelta(hours=1)
 MONTH = timedelta(days=30)
@@ -14,9 +15,17 @@ MINUTE = timedelta(minutes=1)
 NOW = datetime(1970, 1, 1, tzinfo=UTC) + 100_000 * MINUTE
 
 
-def month(counts: dict[int, tuple[int, int, float]], target: float = 0.99) -> Budget:
+def counted(buckets: dict[int, tuple[int, int, float]]) -> Counts:
+    """Number of the bucket -> kept, missed, seconds late."""
+    counts = Counts()
+    for number, figures in buckets.items():
+        counts.add(number, *figures)
+    return counts
+
+
+def month(buckets: dict[int, tuple[int, int, float]], target: float = 0.99) -> Budget:
     """A promise over 30 days in buckets of a minute; the one going on is number 100,000."""
-    return budget(counts, target=target, over=MONTH, width=MINUTE, at=NOW)
+    return budget(counted(buckets), target=target, over=MONTH, width=MINUTE, at=NOW)
 
 
 def test_nothing_owed_is_no_data_and_not_all_kept() -> None:
@@ -56,7 +65,7 @@ def test_the_spans_are_those_of_the_workbook_for_thirty_days() -> None:
 
 
 def test_the_spans_are_the_same_shares_of_another_window() -> None:
-    found = budget({}, target=0.99, over=timedelta(days=3), width=MINUTE, at=NOW)
+    found = budget(Counts(), target=0.99, over=timedelta(days=3), width=MINUTE, at=NOW)
 
     assert [burn.long_s for burn in found.burns] == [360, 2160, 25920]
     assert found.burns[0].short_s == 30
@@ -90,7 +99,7 @@ def test_a_slow_burn_is_a_ticket() -> None:
 
 def test_a_span_shorter_than_a_bucket_counts_those_that_it_lies_in() -> None:
     # Of 7 d in buckets of an hour the first long span is 14 min: from 5 min past on it lies in two buckets.
-    hours = {NOW.hour + 24 * 69 - 1: (9, 1, 0.0)}
+    hours = counted({NOW.hour + 24 * 69 - 1: (9, 1, 0.0)})
     early = budget(hours, target=0.99, over=timedelta(days=7), width=HOUR, at=NOW.replace(minute=5))
     later = budget(hours, target=0.99, over=timedelta(days=7), width=HOUR, at=NOW.replace(minute=25))
 
@@ -101,7 +110,7 @@ def test_a_span_shorter_than_a_bucket_counts_those_that_it_lies_in() -> None:
 def test_a_share_of_time_goes_by_seconds() -> None:
     # In one hour of looking 36 s were late, 1 %, of the 5 % that may be.
     found = budget(
-        {100_000: (1, 1, 36.0)},
+        counted({100_000: (1, 1, 36.0)}),
         target=0.95,
         over=MONTH,
         width=MINUTE,

@@ -159,4 +159,4 @@ def test_memory_is_bounded() -> None:
     samples = learner._samples["build", ""]
 
     assert len(samples.took) == NEWEST
-    assert len(samples.hours._rows) == 168 * HOUR_NEWEST
+    assert len(samples.hours._samples) == 168 * HOUR_NEWEST

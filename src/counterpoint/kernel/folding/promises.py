@@ -24,7 +24,7 @@ from counterpoint.kernel.obligations import (
     terms,
 )
 from counterpoint.kernel.outstanding import Outstanding
-from counterpoint.kernel.records import Mark, Obligation, PromiseState, Run, SourceState, in_ms
+from counterpoint.kernel.records import Counts, Mark, Obligation, PromiseState, Run, SourceState, in_ms
 from counterpoint.kernel.state import GRACE, State
 from counterpoint.model.lineage import Lineage, Promised, inputs_of, world
 from counterpoint.model.plan import Plan
@@ -350,12 +350,10 @@ def _forget_happened(state: State, source: str, asset: str) -> None:
 def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, missed: int = 0) -> None:
     over = terms(state.plan, (promise.asset, promise.promise)).over
     number = bucket(over, at)
-    before = promise.counts.get(number)
-    if before is None:
-        # With each bucket that begins, others leave the window.
-        oldest, before = bucket(over, state.at - over), (0, 0, 0.0)
-        promise.counts = {each: counts for each, counts in promise.counts.items() if each > oldest}
-    promise.counts[number] = (before[0] + kept, before[1] + missed, before[2])
+    oldest = bucket(over, state.at - over)
+    promise.counts.forget(oldest + 1)
+    if number > oldest:
+        promise.counts.add(number, kept, missed)
 
 
 # Moments.
@@ -469,13 +467,14 @@ def _take_terms(state: State, before: Plan | None, promise: Promised, known: Pro
         if (left := [each for each in waiting if each.marks])
     }
     known.late = {source: mark for source, mark in known.late.items() if source in sources}
-    if before is not None and known.counts:
+    if before is not None:
         was, over = terms(before, promise).over, terms(state.plan, promise).over
-        counts, known.counts = known.counts, {}
-        for number, (kept, missed, late_s) in counts.items():
+        counts, known.counts = known.counts, Counts()
+        oldest = bucket(over, state.at - over)
+        for number, kept, missed, late_s in counts:
             place = bucket(over, bucket_start(was, number))
-            here = known.counts.get(place, (0, 0, 0.0))
-            known.counts[place] = (here[0] + kept, here[1] + missed, here[2] + late_s)
+            if place > oldest:
+                known.counts.add(place, kept, missed, late_s)
     if not known.late and known.breached is not None:
         note_caught_up(state, known, state.at)
 
