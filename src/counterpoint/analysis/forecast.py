@@ -220,8 +220,8 @@ class Walk:
         going, waiting = [r for r in runs if r.phase != "waiting"], [r for r in runs if r.phase == "waiting"]
         if arrival.steps:  # it has yet to come, even if that is expected now
             return self._next_run(pipeline, self._opened(pipeline, arrival), going)
-        lanes = [state.backlogs[lane] for lane in islice(state.waiting_lanes.get(name, {}), MOST_LANES)]
-        lanes = [lane for lane in lanes if _needs(floors_of(state, lane), source, mark)]
+        some = islice(state.waiting_lanes.get(name, {}), MOST_LANES)
+        lanes = [state.backlogs[lane] for lane in some if _needs(floors_of(state, lane), source, mark)]
         if lanes or waiting:
             parts = [self._run(run) for run in waiting]
             absorbed = {run.of for run in waiting if run.automatic and not run.aside}

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from counterpoint.kernel.decisions import Item, PublishAsset
+from counterpoint.kernel.decisions import Item, PublishAsset, Reason
 from counterpoint.kernel.events import Band, Change, Event
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
@@ -237,6 +237,8 @@ class State:
         self.lapses: dict[str, datetime] = {}
         #: Lane -> source -> the least floor of its pending items; made when it is asked for.
         self.floors: dict[Lane, dict[str, int]] = {}
+        #: Lane of an automatic pipeline -> when promises want a run of its items, and why; while nothing changes.
+        self.wanted: dict[Lane, tuple[datetime, Reason]] = {}
         #: Pipeline -> source -> up to where all that it is made of has it; made when it is asked for.
         self.reached: dict[str, dict[str, int]] = {}
         #: Pool -> lanes that run when it is idle.
@@ -475,6 +477,21 @@ class State:
         if known is None or at < known:
             self.looks[lane] = at
             self.remember(at, "lane", *lane)
+
+    def touch_lanes(self, lanes: Iterable[Lane]) -> None:
+        """Have lanes looked at: something has changed by which it is decided when their items become a run."""
+        for lane in lanes:
+            self.touched.lanes[lane] = None
+            self.wanted.pop(lane, None)
+
+    def is_touched(self, lane: Lane) -> bool:
+        """Whether a lane is to be looked at, and all that was reckoned of it before is forgotten."""
+        return lane in self.touched.lanes and lane not in self.wanted
+
+    def forget_items(self, lane: Lane) -> None:
+        """Forget what was reckoned of the pending items of a lane: they are others now."""
+        self.floors.pop(lane, None)
+        self.wanted.pop(lane, None)
 
     def sample_at(self, pipeline: str, at: datetime) -> None:
         """Ask for a look at a pipeline that samples the world; the newest moment counts."""

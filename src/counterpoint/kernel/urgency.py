@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead
 from counterpoint.kernel.obligations import calendar_of, lower, marks_of, newest
-from counterpoint.kernel.records import Backlog, Lane, Obligation, PromiseState, mark_of_obligation
+from counterpoint.kernel.records import Lane, Obligation, PromiseState, mark_of_obligation
 from counterpoint.kernel.state import State
 from counterpoint.kernel.tails import Distance, Tail, chance
 from counterpoint.model.lineage import Promised, world
@@ -101,11 +101,13 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
         if promise is None or not (promise.open or promise.late):
             continue
         way = distance(state, pipeline, key, None)
+        longest = longest_lead(state, way) if way is not None else timedelta()
         for source, has, reached in sources:
             for first in _first_due(promise, source, has, None):
                 if way is not None and way.by_hour:
                     way = distance(state, pipeline, key, first.due)
-                if way is not None and first.due - longest_lead(state, way) > earliest:
+                    longest = longest_lead(state, way) if way is not None else timedelta()
+                if way is not None and first.due - longest > earliest:
                     continue
                 serves, moment, seconds = _serves(state, pipeline, first, source), first.due, None
                 if way is None and (serves or has < reached):
@@ -189,12 +191,12 @@ def _first_due(promise: PromiseState, source: str, has: int, after: datetime | N
     return (found, *sooner)
 
 
-def floors_of(state: State, backlog: Backlog) -> Mapping[str, int]:
+def floors_of(state: State, lane: Lane) -> Mapping[str, int]:
     """Source -> what the pipeline has of it without the pending items of a lane."""
-    known = state.floors.get(backlog.lane)
+    known = state.floors.get(lane)
     if known is None:
-        known = state.floors[backlog.lane] = {}
-        for item in backlog.items:
+        known = state.floors[lane] = {}
+        for item in state.backlogs[lane].items:
             lower(known, item.floor)
     return known
 
@@ -219,7 +221,7 @@ def place(state: State, lane: Lane) -> Place:
     pipeline, backlog, lineage = lane[0], state.backlogs.get(lane), state.plan.lineage
     if not (below := lineage.below.get(pipeline, ())):
         return Place()
-    floors = floors_of(state, backlog) if backlog is not None else {}
+    floors = floors_of(state, lane) if backlog is not None else {}
     sources = lineage.through[pipeline]
     if backlog is not None:
         # What comes with items, but with none of these, is brought by another lane or was brought already.

@@ -56,7 +56,7 @@ def deliver(state: State, decision: d.Deliver) -> None:
         if lane in state.floors:
             lower(state.floors[lane], item.floor)
         backlog.kept = False
-        state.touched.lanes[lane] = None
+        state.touch_lanes((lane,))
         state.written.items[item.number] = (item, "pending", "")
         producer = state.runs.get(item.confirms)
         if producer is not None and item.confirm_by is not None:
@@ -81,7 +81,7 @@ def end_items(state: State, decision: d.EndItems) -> None:
     backlog = state.backlogs.get(lane)
     if backlog is None:
         return
-    state.floors.pop(lane, None)
+    state.forget_items(lane)
     for group in backlog.groups.values():
         for number in [number for number in decision.items if number in group]:
             item = group.pop(number)
@@ -143,7 +143,7 @@ def take_items(state: State, run: Run, numbers: tuple[int, ...]) -> None:
     backlog = state.backlogs.get(run.of)
     if backlog is None:
         return
-    state.floors.pop(run.of, None)
+    state.forget_items(run.of)
     for group in backlog.groups.values():
         for number in [number for number in numbers if number in group]:
             run.items[number] = group.pop(number)
@@ -186,7 +186,7 @@ def give_back_items(state: State, run: Run, become: str) -> None:
         backlog = state.backlogs[run.of] = Backlog(*run.of)
         state.waiting_lanes.setdefault(run.pipeline, {})[run.of] = None
     newer = len(backlog) > 0
-    state.floors.pop(run.of, None)
+    state.forget_items(run.of)
     for item in run.items.values():
         backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
         state.written.items[item.number] = (item, "pending", "")

@@ -46,13 +46,15 @@ def touch_above(state: State, asset: str, marks: Mapping[str, int], *, since: in
             if name in state.plan.samplers:
                 state.touched.samplers[name] = None
             for lane in state.waiting_lanes.get(name, ()):
-                floor = floors_of(state, state.backlogs[lane]).get(source)
+                if state.is_touched(lane):
+                    continue
+                floor = floors_of(state, lane).get(source)
                 if floor is None:
                     # Items that have nothing to do with the source do not serve what is owed of it.
                     continue
                 has = max(floor, part_of(state, name, source))
                 if since <= has < mark or has < mark <= reach(state, name, source):
-                    state.touched.lanes[lane] = None
+                    state.touch_lanes((lane,))
 
 
 def _between(state: State, asset: str, source: str) -> tuple[str, ...]:
@@ -73,6 +75,6 @@ def touch(state: State, pipelines: Iterable[str]) -> None:
         declared = state.plan.pipelines.get(name)
         if declared is None or declared.trigger is None or declared.trigger.auto is None:
             continue
-        state.touched.lanes.update(state.waiting_lanes.get(name, {}))
+        state.touch_lanes(state.waiting_lanes.get(name, ()))
         if name in state.plan.samplers:
             state.touched.samplers[name] = None

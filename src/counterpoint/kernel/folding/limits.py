@@ -43,4 +43,4 @@ def trip_storm(state: State, decision: d.TripStorm) -> None:
 
 def calm_storm(state: State, decision: d.CalmStorm) -> None:
     del state.storms[decision.pipeline]
-    state.touched.lanes.update(state.waiting_lanes.get(decision.pipeline, {}))
+    state.touch_lanes(state.waiting_lanes.get(decision.pipeline, ()))

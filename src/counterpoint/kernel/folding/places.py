@@ -114,7 +114,7 @@ def unqueue(state: State, run: Run, task: str) -> None:
     state.queue.remove(run.run, task)
     for resource, _ in request.needs:
         if not state.used.get(resource):
-            state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))
+            state.touch_lanes(state.eager.pop(resource.removeprefix("pool:"), ()))
 
 
 def set_due(state: State, run: Run, task: str) -> None:
@@ -232,6 +232,6 @@ def release(state: State, run: Run) -> None:
 def free_up(state: State, run: Run, holder: str, resource: str, amount: int) -> None:
     """Give some of a resource back; lanes that wait for room in a pool, or for it to stand idle, are looked at."""
     state.give_back(run, holder, resource, amount)
-    state.touched.lanes.update(state.crowded.pop(resource, {}))
+    state.touch_lanes(state.crowded.pop(resource, ()))
     if not state.used[resource]:
-        state.touched.lanes.update(state.eager.pop(resource.removeprefix("pool:"), {}))
+        state.touch_lanes(state.eager.pop(resource.removeprefix("pool:"), ()))

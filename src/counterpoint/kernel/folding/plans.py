@@ -55,7 +55,7 @@ def plan_declared(state: State, event: e.PlanDeclared) -> None:
         backlog.groups = {}
         for item in items:
             backlog.groups.setdefault(state.group_of(item), {})[item.number] = item
-        state.touched.lanes[lane] = None
+        state.touch_lanes((lane,))
     claims = state.queue.claims
     take_promises(state, replaced, event)
     rebuild_queue(state)
@@ -97,7 +97,7 @@ def resume_requested(state: State, event: e.ResumeRequested) -> None:
     for lane in state.waiting_lanes.get(event.pipeline, {}):
         backlog = state.backlogs[lane]
         backlog.kept, backlog.rest_until = False, None
-        state.touched.lanes[lane] = None
+        state.touch_lanes((lane,))
     for name in state.live.get(event.pipeline, {}):
         run = state.runs[name]
         if run.automatic and run.phase == "waiting" and not run.held and state.queue.get(name, "") is None:

@@ -151,7 +151,7 @@ def admit_run(state: State, decision: d.AdmitRun) -> None:
             state.touched.confirms.append((item.confirms, item.number, "started"))
     if run.of in state.backlogs:
         # What this run left pending may be the next one's, where several may go on at once.
-        state.touched.lanes[run.of] = None
+        state.touch_lanes((run.of,))
     state.written.runs[run.run] = run
     announce_run(state, run, "started")
 
@@ -242,11 +242,12 @@ def finish_run(state: State, decision: d.FinishRun) -> None:
     if run.pipeline in state.plan.samplers:
         state.touched.samplers[run.pipeline] = None
     state.written.runs[run.run] = run
-    state.touched.lanes[run.of] = None
-    if decision.phase == "succeeded":
-        backlog = state.backlogs.get(run.of)
-        if backlog is not None:
+    backlog = state.backlogs.get(run.of)
+    if backlog is not None:
+        state.touch_lanes((run.of,))
+        if decision.phase == "succeeded":
             backlog.failures, backlog.rest_until = 0, None
+    if decision.phase == "succeeded":
         announce_run(state, run, "completed")
     elif decision.phase == "failed":
         announce_run(state, run, "failed")

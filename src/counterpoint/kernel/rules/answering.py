@@ -116,8 +116,9 @@ def look_or_stop(state: State, event: e.AnyEvent) -> Iterator[AnyDecision]:
             case "sample":
                 state.touched.samplers[about[0]] = None
             case "lapse":
-                state.touched.lanes[state.runs[about[0]].of] = None
+                state.touch_lanes((state.runs[about[0]].of,))
             case "lane":
+                # Nothing has changed for it but the time.
                 state.touched.lanes[about[0], about[1], about[2]] = None
             case "storm":
                 yield calm(state, about[0])

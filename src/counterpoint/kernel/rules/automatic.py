@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.lengths import pools_of, tail
-from counterpoint.kernel.records import Backlog
+from counterpoint.kernel.records import Backlog, Lane
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import Need, first_need, floors_of
 from counterpoint.model.pipeline import Pipeline
@@ -24,16 +24,19 @@ LONGEST_UNASKED = timedelta(days=7)
 
 def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime, Reason]:
     """When the pending items of an automatic pipeline may become a run, as things are now, and why then."""
-    trigger, count = pipeline.trigger, len(backlog)
+    trigger = pipeline.trigger
     assert trigger is not None, "an automatic pipeline has a trigger"
     assert backlog.first is not None and backlog.last is not None, "a lane with items knows when they came"
     if not trigger.groups:
         return backlog.last, Reason("sample-due", {"pipeline": pipeline.name})
-    if trigger.batch.max is not None and count >= trigger.batch.max:
-        return backlog.last, Reason("batch-full", {"items": count})
-    moment, reason = _wanted(state, backlog, pipeline)
+    if trigger.batch.max is not None and len(backlog) >= trigger.batch.max:
+        return backlog.last, Reason("batch-full", {"items": len(backlog)})
+    wanted = state.wanted.get(backlog.lane)
+    if wanted is None:
+        wanted = state.wanted[backlog.lane] = _wanted(state, backlog, pipeline)
+    moment, reason = wanted
     if reason.code != "upstream-awaited" and moment > state.at and is_idle(state, pipeline):
-        return state.at, Reason("pools-idle", {"items": count})
+        return state.at, Reason("pools-idle", {"items": len(backlog)})
     return moment, reason
 
 
@@ -41,7 +44,7 @@ def _wanted(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetim
     """The earliest of the moments at which promises want a run of these items."""
     assert backlog.first is not None and backlog.last is not None
     figures = {"items": len(backlog)}
-    need = first_need(state, pipeline.name, floors_of(state, backlog))
+    need = first_need(state, pipeline.name, floors_of(state, backlog.lane))
     if need is not None:
         return need.moment or backlog.last, _reason(figures, need)
     below = state.plan.lineage.below.get(pipeline.name, ())
@@ -76,9 +79,9 @@ def is_idle(state: State, pipeline: Pipeline) -> bool:
     return not any(state.used.get(resource) or state.queue.is_wanted(resource) for resource in resources)
 
 
-def await_idleness(state: State, backlog: Backlog, pipeline: Pipeline) -> None:
+def await_idleness(state: State, lane: Lane, pipeline: Pipeline) -> None:
     """Have the lane looked at when a pool that it needs becomes idle."""
     auto = pipeline.trigger.auto if pipeline.trigger is not None else None
     if auto is not None and auto.eager == "idle":
         for pool in pools_of(pipeline):
-            state.eager.setdefault(pool, {})[backlog.lane] = None
+            state.eager.setdefault(pool, {})[lane] = None

@@ -31,22 +31,24 @@ def form_runs(state: State, event: AnyEvent) -> Iterator[AnyDecision]:
     while state.touched.lanes:
         # First come, first served; not in the order of touching, which differs after a restart.
         touched, state.touched.lanes = state.touched.lanes, {}
-        backlogs = [state.backlogs[lane] for lane in touched if state.backlogs.get(lane)]
-        if len(backlogs) > 1:
-            backlogs.sort(key=lambda backlog: backlog.oldest)
-        for backlog in backlogs:
-            yield from _form_run(state, backlog)
+        lanes = [lane for lane in touched if state.backlogs.get(lane)]
+        if len(lanes) > 1:
+            lanes.sort(key=lambda lane: state.backlogs[lane].oldest)
+        for lane in lanes:
+            yield from _form_run(state, lane, state.backlogs[lane])
 
 
-def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
+def _form_run(state: State, lane: Lane, backlog: Backlog) -> Iterator[AnyDecision]:
     if backlog.groups.get(-1):
         yield _end_unwanted(state, backlog)
-    pipeline = state.plan.pipelines.get(backlog.pipeline)
-    if not len(backlog) or pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
+        if not backlog:
+            return
+    pipeline = state.plan.pipelines.get(lane[0])
+    if pipeline is None or pipeline.trigger is None or waits_for_person(state, backlog):
         return
     if pipeline.trigger.auto is not None:
-        yield from _place_again(state, backlog, pipeline)
-    if pipeline.name in state.storms or _is_absorbed(state, backlog.lane, pipeline):
+        yield from _place_again(state, lane)
+    if pipeline.name in state.storms or _is_absorbed(state, lane, pipeline):
         return
     moment, reason = forms_at(state, backlog, pipeline)
     if moment is None:
@@ -54,19 +56,21 @@ def _form_run(state: State, backlog: Backlog) -> Iterator[AnyDecision]:
     if backlog.rest_until is not None:
         moment = max(moment, backlog.rest_until)
     if moment > state.at:
-        state.look_at(backlog.lane, moment)
-        await_idleness(state, backlog, pipeline)
+        state.look_at(lane, moment)
+        await_idleness(state, lane, pipeline)
     else:
-        yield from _start(state, backlog.lane, backlog, pipeline, reason)
+        yield from _start(state, lane, backlog, pipeline, reason)
 
 
-def _place_again(state: State, backlog: Backlog, pipeline: Pipeline) -> Iterator[PlaceRun]:
+def _place_again(state: State, lane: Lane) -> Iterator[PlaceRun]:
     """Another place for the run that waits for a lane, where another obligation counts than when it was made."""
-    names = state.lanes.get(backlog.lane, {})
+    names = state.lanes.get(lane)
+    if not names:
+        return
     run = next((run for run in map(state.runs.__getitem__, names) if _absorbs(run)), None)
     if run is None:
         return
-    owed = place(state, backlog.lane)
+    owed = place(state, lane)
     if owed.until is not None:
         state.lapse_at(run.run, owed.until)
     if owed.wanted == run.wanted_by:
@@ -198,7 +202,7 @@ def _start(
             state, lane, reason=reason, automatic=True, items=batch_of(backlog, pipeline.trigger)
         )
         if state.backlogs.get(lane):
-            state.touched.lanes[lane] = None
+            state.touch_lanes((lane,))
         return
     if _has_waiting(state, lane):
         return
