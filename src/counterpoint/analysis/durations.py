@@ -124,10 +124,10 @@ def _six_digits(band: tuple[float, float]) -> tuple[float, float]:
 class _Samples:
     """The newest of one subject, oldest first. Arrays, because a sample has 8 bytes there, and there are many."""
 
-    __slots__ = ("hours", "took", "waited")
+    __slots__ = ("took", "waited")
 
     def __init__(self) -> None:
-        self.took, self.waited, self.hours = array("d"), array("d"), Hours()
+        self.took, self.waited = array("d"), array("d")
 
 
 def _append(samples: array[float], sample: float) -> None:
@@ -148,15 +148,27 @@ class Learner:
         self._told: dict[Subject, Band] = {(band.pipeline, band.task): band for band in known}
         self._stands_until = {subject: min(band.samples, FEW) for subject, band in self._told.items()}
         self._samples: dict[Subject, _Samples] = {}
+        #: The only task of a pipeline has none of its own: they are those of the whole run.
+        self._hours: dict[Subject, Hours] = {}
         self._new: dict[Subject, None] = {}
 
-    def add(self, pipeline: str, task: str, *, took_s: float, at: datetime, waited_s: float | None = None) -> bool:
+    def add(
+        self,
+        pipeline: str,
+        task: str,
+        *,
+        took_s: float,
+        at: datetime,
+        waited_s: float | None = None,
+        is_only: bool = False,
+    ) -> bool:
         """Take a sample of something that succeeded.
 
         Args:
             task: "" for a whole run.
             at: when it started.
             waited_s: how long it waited before that; None where that says nothing.
+            is_only: it is the only task of its pipeline, and whole runs are told too.
 
         Returns:
             Whether nothing was known of it before.
@@ -166,7 +178,13 @@ class Learner:
         if samples is None:
             samples = self._samples[subject] = _Samples()
         _append(samples.took, took_s)
-        samples.hours.add(int(hour_of_week(at)), took_s)
+        if is_only:
+            self._hours.pop(subject, None)
+        else:
+            hours = self._hours.get(subject)
+            if hours is None:
+                hours = self._hours[subject] = Hours()
+            hours.add(int(hour_of_week(at)), took_s)
         if waited_s is not None:
             _append(samples.waited, waited_s)
         self._new[subject] = None
@@ -179,7 +197,8 @@ class Learner:
             samples, told = self._samples[subject], self._told.get(subject)
             if len(samples.took) < self._stands_until.get(subject, 0):
                 continue
-            band = _band(subject, samples, told)
+            hours = self._hours.get(subject) or self._hours.get((subject[0], ""))
+            band = _band(subject, samples, hours.bands if hours is not None else {}, told)
             if told is None or is_surer(told, band) or has_moved(told, band):
                 self._told[subject] = band
                 found.append(band)
@@ -188,15 +207,14 @@ class Learner:
 
     def keep(self, subjects: Collection[Subject]) -> None:
         """Forget all others: the plan does not have them any more."""
-        for known in (self._told, self._stands_until, self._samples, self._new):
+        for known in (self._told, self._stands_until, self._samples, self._hours, self._new):
             for subject in [subject for subject in known if subject not in subjects]:
                 del known[subject]
 
 
-def _band(subject: Subject, samples: _Samples, told: Band | None) -> Band:
+def _band(subject: Subject, samples: _Samples, hours: dict[str, tuple[float, float]], told: Band | None) -> Band:
     p50, p90 = quantiles(sorted(samples.took))
     wait = quantiles(sorted(samples.waited)) if samples.waited else (0.0, 0.0)
-    hours = samples.hours.bands
     if not hours and told is not None and len(samples.took) < min(told.samples, NEWEST):
         # It takes weeks to see that hours differ; until there are as many samples again, what was seen holds.
         hours = told.hours

@@ -9,7 +9,7 @@ from datetime import datetime
 from counterpoint.analysis.durations import Learner
 from counterpoint.engine.decide import Decider
 from counterpoint.kernel.events import AnyEvent, DurationsLearned, PlanDeclared
-from counterpoint.kernel.lengths import is_declared
+from counterpoint.kernel.lengths import has_one_task, is_declared
 from counterpoint.kernel.state import State
 from counterpoint.ports.store import AttemptRow, Row, RunRow
 
@@ -60,7 +60,8 @@ class Learning:
                 ):
                     took = (ended - began).total_seconds()
                     pipeline, task = row.run.rpartition("#")[0], row.task
-                    new = self._learner.add(pipeline, task, took_s=took, at=began)
+                    only = has_one_task(self._decider.state.plan, pipeline)
+                    new = self._learner.add(pipeline, task, took_s=took, at=began, is_only=only)
                 case _:
                     continue
             is_more = True

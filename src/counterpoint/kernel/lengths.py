@@ -116,6 +116,12 @@ def is_declared(plan: Plan, pipeline: str, task: str) -> bool:
     return all(each.takes is not None for name, each in tasks.items() if task in ("", name))
 
 
+def has_one_task(plan: Plan, pipeline: str) -> bool:
+    """Whether a plan has a pipeline of one task: that lasts as long as the run does."""
+    declared = plan.pipelines.get(pipeline)
+    return declared is not None and len(declared.tasks) == 1
+
+
 def _weighed(band: Band, hour: str, declared: tuple[float, float] | None) -> tuple[float, float]:
     """A band, and while it has few samples what is declared too, as if that were samples; their geometric mean.
 

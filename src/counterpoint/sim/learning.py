@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from counterpoint.analysis.durations import Learner
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.lengths import is_declared
+from counterpoint.kernel.lengths import has_one_task, is_declared
 from counterpoint.sim.agenda import ARRIVES
 from counterpoint.sim.stage import Stage
 from counterpoint.sim.work import Floor, Going
@@ -60,7 +60,8 @@ class Learning:
             self._add(going.run.rpartition("#")[0], going.task, took_s, going.started, None)
 
     def _add(self, pipeline: str, task: str, took_s: float, at: datetime, waited_s: float | None) -> None:
-        is_new = self._learner.add(pipeline, task, took_s=took_s, at=at, waited_s=waited_s)
+        is_only = bool(task) and has_one_task(self._stage.plan, pipeline)
+        is_new = self._learner.add(pipeline, task, took_s=took_s, at=at, waited_s=waited_s, is_only=is_only)
         if is_new and not is_declared(self._stage.plan, pipeline, task):
             # Not within the step that ended it: the kernel is told when that is over.
             self._stage.agenda.note(self._stage.now, ARRIVES, self._tell)

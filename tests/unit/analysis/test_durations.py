@@ -81,6 +81,23 @@ def test_hours_that_differ_have_their_own_band() -> None:
     assert set(band.hours) == {str(hour) for hour in range(168)}
 
 
+def test_the_only_task_of_a_pipeline_has_the_hours_of_its_runs() -> None:
+    learner = weeks_of({3: 600.0}, count=6)
+    learner.add("build", "run", took_s=60, at=MONDAY, is_only=True)
+    whole, task = learner.changed()
+
+    assert (task.task, task.p90) == ("run", 60)
+    assert task.hours == whole.hours != {}
+
+
+def test_a_task_that_is_not_the_only_one_any_more_has_hours_of_its_own() -> None:
+    learner = weeks_of({3: 600.0}, count=6)
+    learner.add("build", "run", took_s=60, at=MONDAY, is_only=True)
+    learner.add("build", "run", took_s=60, at=MONDAY)
+
+    assert learned(learner, task="run").hours == {}
+
+
 def test_hours_that_do_not_differ_have_none() -> None:
     assert learned(weeks_of({}, count=6, spread=0.5)).hours == {}
 
@@ -156,7 +173,6 @@ def test_what_the_plan_does_not_have_is_forgotten() -> None:
 
 def test_memory_is_bounded() -> None:
     learner = weeks_of({}, count=HOUR_NEWEST * 2)
-    samples = learner._samples["build", ""]
 
-    assert len(samples.took) == NEWEST
-    assert len(samples.hours._samples) == 168 * HOUR_NEWEST
+    assert len(learner._samples["build", ""].took) == NEWEST
+    assert len(learner._hours["build", ""]._samples) == 168 * HOUR_NEWEST
