@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
@@ -30,7 +32,8 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     current.make_of(decision.pins)
     note_version(state, decision, run)
     state.written.versions[decision.asset, decision.partition, decision.seq] = decision
-    subject = f"asset:{decision.asset}"
+    # Items that wait share it.
+    subject = intern(f"asset:{decision.asset}")
     if subject in state.plan.subscribers:
         data = {
             "asset": decision.asset,

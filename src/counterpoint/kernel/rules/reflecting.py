@@ -196,4 +196,6 @@ def floor_at(
     if change.subject in given.sources:
         return {change.subject: newest(state, change.subject) - 1}
     known = state.marks.get(given.asset)
-    return _of(given, state.touched.before.get(given.asset, known.reflects if known is not None else {}))
+    before = state.touched.before.get(given.asset, known.reflects if known is not None else {})
+    # Many items may wait for hours: those of one version share what was there before it.
+    return before if tuple(before) == given.sources else _of(given, before)
