@@ -19,7 +19,7 @@ from counterpoint.kernel.events import Band
 from counterpoint.kernel.obligations import terms
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.state import State
-from counterpoint.kernel.tails import MOST_CERTAIN, NINE_IN_TEN, Distance, Tail, Way, Work, span
+from counterpoint.kernel.tails import MOST_CERTAIN, NINE_IN_TEN, Distance, Tail, Way, Work, chance, span
 from counterpoint.model.calendar import next_tick
 from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task
@@ -307,6 +307,7 @@ def forget(state: State, pipeline: str) -> None:
     reckoned.takes.pop(pipeline, None)
     below = _assets_below(state, pipeline)
     for name in above(state, pipeline):
+        reckoned.ways_on.pop(name, None)
         for asset, tails in reckoned.tails.get(name, {}).items():
             if asset in below:
                 tails.clear()
@@ -373,34 +374,46 @@ def distance(state: State, pipeline: str, promise: Promised, at: datetime | None
     return found
 
 
-def lead(state: State, way: Distance, certain: float) -> timedelta:
-    """How long before an obligation is due a run is made, so that it is in time with a chance.
+def ways_on(state: State, pipeline: str) -> tuple[tuple[Promised, Distance | None], ...]:
+    """Each promise below a pipeline, and how far it is to it, whatever the hour."""
+    known = state.reckoned.ways_on.get(pipeline)
+    if known is None:
+        below = state.plan.lineage.below.get(pipeline, ())
+        known = tuple((promise, distance(state, pipeline, promise, None)) for promise in below)
+        state.reckoned.ways_on[pipeline] = known
+    return known
 
-    That is the tail and the wait before it, or the time that all work on the way takes and that others may need.
+
+def lead(state: State, way: Distance, count: int) -> timedelta:
+    """How long before the first of so many obligations is due a run is made that serves all of them.
+
+    That is the tail and the wait before it, or the time that all work on the way takes and that others may need,
+    with the chance that this many ask for.
     """
     leads = _leads(state, way)
-    found = leads.get(certain)
+    found = leads.get(count)
     if found is None:
+        certain = chance(way.target, count)
         lengths = way.lengths(certain)
         busy_s = lengths.alone_s + _kept_back(state, way, certain, way.most - lengths.alone_s)
-        found = leads[certain] = timedelta(seconds=max(lengths.lead_s, busy_s))
+        found = leads[count] = timedelta(seconds=max(lengths.lead_s, busy_s))
     return found
 
 
 def longest_lead(state: State, way: Distance) -> timedelta:
-    """What `lead` is at most, whatever the chance."""
+    """What `lead` is at most, however many are served."""
     leads = _leads(state, way)
-    found = leads.get(inf)
+    found = leads.get(0)
     if found is None:
         # The surer, the less is left to wait for others: so each for itself. No more is kept back than they need.
         surest, least_sure = way.lengths(MOST_CERTAIN), way.lengths(NINE_IN_TEN)
         others = _others(state, way, way.most - least_sure.alone_s)
         busy_s = surest.alone_s + way.seconds_for(others, MOST_CERTAIN)
-        found = leads[inf] = timedelta(seconds=max(surest.lead_s, busy_s))
+        found = leads[0] = timedelta(seconds=max(surest.lead_s, busy_s))
     return found
 
 
-def _leads(state: State, way: Distance) -> dict[float, timedelta]:
+def _leads(state: State, way: Distance) -> dict[int, timedelta]:
     """What was reckoned of a way with what pools have to do now."""
     if way.of_work != state.reckoned.edition_of_work:
         way.of_work, way.leads = state.reckoned.edition_of_work, {}
@@ -426,12 +439,12 @@ def _others(state: State, way: Distance, most: float) -> Tail:
     """
     through = _way(state, way.pipeline, way.asset)
     usual = spread = 0.0
-    for pool in through.pools:
+    for pool, names in through.users.items():
         work = _work(state, pool)
         count = bisect_right(work.lasts, most)
         usual += work.usual[count]
         spread += work.spreads[count]
-        for name in through.pipelines:
+        for name in names:
             own = work.shares.get(name)
             if own is not None and own[0] <= most:
                 usual -= own[1]
@@ -449,8 +462,11 @@ def _way(state: State, pipeline: str, asset: str) -> Way:
                 if each not in found and asset in _assets_below(state, each):
                     found[each] = None
                     waiting.append(each)
-        pools = (pool for name in found for pool in pools_of(state.plan.pipelines[name]))
-        known = state.reckoned.ways[pipeline, asset] = Way(tuple(found), tuple(dict.fromkeys(pools)))
+        users: dict[str, list[str]] = {}
+        for name in found:
+            for pool in pools_of(state.plan.pipelines[name]):
+                users.setdefault(pool, []).append(name)
+        known = state.reckoned.ways[pipeline, asset] = Way(tuple(found), users)
     return known
 
 

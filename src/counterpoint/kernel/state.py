@@ -113,6 +113,8 @@ class Reckoned:
         self.takes: dict[str, dict[str, tuple[float, float] | None]] = {}
         #: Pipeline -> promised asset -> hour of the week or "" -> from its start until the asset has it.
         self.tails: dict[str, dict[str, dict[str, Tail | None]]] = {}
+        #: Pipeline -> each promise below it, and how far it is from there at all hours together.
+        self.ways_on: dict[str, tuple[tuple[Promised, Distance | None], ...]] = {}
         #: Pipeline -> (promise, hour of the week or "") -> how far it is from there.
         self.distances: dict[str, dict[tuple[Promised, str], Distance | None]] = {}
         #: Pipeline -> itself, and all those whose changes come to it.

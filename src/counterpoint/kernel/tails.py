@@ -99,7 +99,7 @@ class Distance:
         usual: by medians, if nothing has to wait for slots.
         longest: the longest tail, however few are served.
         by_hour: it is another at other hours of the week.
-        leads: how long before it is due a run is made, by chance, while `of_work` is what pools have to do;
+        leads: how long before the first of so many is due a run is made, while `of_work` is what pools have to do;
             `kernel/lengths.py` keeps it.
     """
 
@@ -123,7 +123,7 @@ class Distance:
         self._known: dict[float, Lengths] = {}
         self.least, self.usual = timedelta(seconds=tail.least), timedelta(seconds=tail.usual)
         self.longest = self.lengths(MOST_CERTAIN).tail
-        self.leads: dict[float, timedelta] = {}
+        self.leads: dict[int, timedelta] = {}
         self.of_work = -1
 
     def lengths(self, certain: float) -> Lengths:
@@ -143,10 +143,10 @@ class Distance:
 
 
 class Way(Struct, frozen=True, gc=False):
-    """From a pipeline down to a promised asset: the pipelines, itself too, and the pools that they use."""
+    """From a pipeline down to a promised asset: the pipelines, itself too, and who of them uses which pool."""
 
     pipelines: tuple[str, ...]
-    pools: tuple[str, ...]
+    users: dict[str, list[str]]
 
 
 class Work(Struct, frozen=True, gc=False):

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from math import inf
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead
+from counterpoint.kernel.lengths import distance, first_step_s, lead, longest_lead, ways_on
 from counterpoint.kernel.obligations import calendar_of, lower, marks_of, newest
 from counterpoint.kernel.records import Lane, Obligation, PromiseState, mark_of_obligation
 from counterpoint.kernel.state import State
@@ -62,10 +63,12 @@ class Need(Struct, frozen=True, gc=False):
     lead: timedelta | None = None
 
 
-def _has(
-    state: State, pipeline: str, floors: Mapping[str, int], sources: Iterable[str]
-) -> list[tuple[str, int, float]]:
-    """Each of these sources, up to where all that a pipeline writes has it without some items, and its reach."""
+#: A source, up to where all that a pipeline writes has it without some items, and up to where it would have it.
+Standing: TypeAlias = tuple[str, int, float]
+
+
+def _stand(state: State, pipeline: str, floors: Mapping[str, int], sources: Iterable[str]) -> list[Standing]:
+    """How a pipeline stands with sources."""
     written = [state.marks.get(asset) for asset in state.plan.lineage.written[pipeline]]
     parts = [mark.parts.get(pipeline, {}) if mark is not None else {} for mark in written]
     first, is_one, reached = parts[0], len(parts) == 1, _reached(state, pipeline)
@@ -77,12 +80,11 @@ def _has(
     return found
 
 
-def _serves(state: State, pipeline: str, obligation: Obligation, source: str) -> bool:
+def _serves(state: State, pipeline: str, obligation: Obligation, standing: Standing) -> bool:
     """Whether all that a pipeline is made of has what an obligation asks for, of this source and of others."""
-    reached = _reached(state, pipeline)
     if len(obligation.marks) == 1:
-        return obligation.marks[source] <= reached.get(source, inf)
-    through = state.plan.lineage.through[pipeline]
+        return obligation.marks[standing[0]] <= standing[2]
+    reached, through = _reached(state, pipeline), state.plan.lineage.through[pipeline]
     asked = obligation.marks.items()
     return all(mark <= reached.get(other, inf) for other, mark in asked if other in through)
 
@@ -93,32 +95,33 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
     Args:
         floors: source -> what the pipeline has of it without these items, which have nothing to do with others.
     """
-    if not (below := state.plan.lineage.below.get(pipeline, ())):
+    if not (ways := ways_on(state, pipeline)):
         return None
-    sources, best, earliest = _has(state, pipeline, floors, sorted(floors)), None, LATEST
-    for key in below:
+    standings, best, earliest = _stand(state, pipeline, floors, sorted(floors)), None, LATEST
+    for key, way in ways:
         promise = state.promises.get(key)
-        if promise is None or not (promise.open or promise.late):
+        if promise is None:
             continue
-        way = distance(state, pipeline, key, None)
-        longest = longest_lead(state, way) if way is not None else timedelta()
-        for source, has, reached in sources:
-            for first in _first_due(promise, source, has, None):
-                if way is not None and way.by_hour:
-                    way = distance(state, pipeline, key, first.due)
-                    longest = longest_lead(state, way) if way is not None else timedelta()
-                if way is not None and first.due - longest > earliest:
-                    continue
-                serves, moment, seconds = _serves(state, pipeline, first, source), first.due, None
-                if way is None and (serves or has < reached):
-                    return Need(key[0], source, first.due)
-                if serves and way is not None:
-                    seconds = lead(state, way, chance(way.target, _count_open(promise, source, has, reached)))
-                    moment -= seconds
-                if best is None or (moment, key[0]) < (earliest, best.asset):
-                    best, earliest = Need(key[0], source, first.due, moment, seconds), moment
-            if promise.late.get(source, 0) > has and has < reached:
-                return Need(key[0], source)
+        if promise.late:
+            for source, has, reached in standings:
+                if promise.late.get(source, 0) > has and has < reached:
+                    return Need(key[0], source)
+        longest = longest_lead(state, way) if way is not None and not way.by_hour else timedelta()
+        for first, standing in _first_due(promise, standings, None):
+            source, has, reached = standing
+            if way is not None and way.by_hour:
+                way = distance(state, pipeline, key, first.due)
+                longest = longest_lead(state, way) if way is not None else timedelta()
+            if way is not None and first.due - longest > earliest:
+                continue
+            serves, moment, seconds = _serves(state, pipeline, first, standing), first.due, None
+            if way is None and (serves or has < reached):
+                return Need(key[0], source, first.due)
+            if serves and way is not None:
+                seconds = lead(state, way, _count_open(promise, standing))
+                moment -= seconds
+            if best is None or (moment, key[0]) < (earliest, best.asset):
+                best, earliest = Need(key[0], source, first.due, moment, seconds), moment
     return best
 
 
@@ -166,29 +169,37 @@ def _place_after(of_source: list[Obligation], mark: float) -> int:
     return bisect_right(of_source, mark, key=mark_of_obligation)
 
 
-def _first_due(promise: PromiseState, source: str, has: int, after: datetime | None) -> tuple[Obligation, ...]:
-    """The first obligation that asks for more of a source, and one made later that is due before it.
+def _first_due(
+    promise: PromiseState, standings: Iterable[Standing], after: datetime | None
+) -> list[tuple[Obligation, Standing]]:
+    """Of each source the first obligation that asks for more of it, and one made later that is due before that.
 
     Args:
         after: leave out what is due up to then.
     """
-    of_source = promise.open.get(source)
-    if of_source and of_source[-1].mark > has:
-        place = _place_after(of_source, has)
-        first = of_source[place]
-        if first.sooner is None and (after is None or first.due > after):
-            return (first,)
-        newer: Iterable[Obligation] = islice(of_source, place, None)
-    elif "" in promise.open:
-        newer = ()
-    else:
-        return ()
-    found = _first_open(promise, source, has, after)
-    if found is None or found.sooner is None:
-        return () if found is None else (found,)
-    # It may have been missed since.
-    sooner = (each for each in newer if each.due == found.sooner and (after is None or each.due > after))
-    return (found, *sooner)
+    due: list[tuple[Obligation, Standing]] = []
+    for standing in standings:
+        source, has, _ = standing
+        of_source = promise.open.get(source)
+        newer: Iterable[Obligation] = ()
+        if of_source and of_source[-1].mark > has:
+            place = _place_after(of_source, has)
+            first = of_source[place]
+            if first.sooner is None and (after is None or first.due > after):
+                due.append((first, standing))
+                continue
+            newer = islice(of_source, place, None)
+        elif "" not in promise.open:
+            continue
+        found = _first_open(promise, source, has, after)
+        if found is None:
+            continue
+        due.append((found, standing))
+        if found.sooner is not None:
+            # It may have been missed since.
+            sooner = (each for each in newer if each.due == found.sooner and (after is None or each.due > after))
+            due += ((each, standing) for each in sooner)
+    return due
 
 
 def floors_of(state: State, lane: Lane) -> Mapping[str, int]:
@@ -201,8 +212,9 @@ def floors_of(state: State, lane: Lane) -> Mapping[str, int]:
     return known
 
 
-def _count_open(promise: PromiseState, source: str, has: int, reached: float) -> int:
+def _count_open(promise: PromiseState, standing: Standing) -> int:
     """How many obligations of a source a run serves now, 1 at least: those that it would bring all changes for."""
+    source, has, reached = standing
     of_source = promise.open.get(source)
     if not of_source or reached == inf:
         return 1
@@ -219,37 +231,36 @@ def place(state: State, lane: Lane) -> Place:
     cases, gives way to what can: it gives no place.
     """
     pipeline, backlog, lineage = lane[0], state.backlogs.get(lane), state.plan.lineage
-    if not (below := lineage.below.get(pipeline, ())):
+    if not (ways := ways_on(state, pipeline)):
         return Place()
     floors = floors_of(state, lane) if backlog is not None else {}
     sources = lineage.through[pipeline]
     if backlog is not None:
         # What comes with items, but with none of these, is brought by another lane or was brought already.
         sources = tuple(sorted({*floors, *lineage.unasked[pipeline]}))
-    standing = _has(state, pipeline, floors, sources)
+    standings = _stand(state, pipeline, floors, sources)
     latest = ends = until = LATEST
     wanted: datetime | None = None
-    for key in below:
+    for key, known in ways:
         promise = state.promises.get(key)
         if promise is None or not promise.open:
             continue
-        way = distance(state, pipeline, key, None) or NO_WAY
+        way = known or NO_WAY
         least = way.least
-        for source, has, reached in standing:
-            for first in _first_due(promise, source, has, state.at + least):
-                due = first.due
-                if way.by_hour:
-                    way = distance(state, pipeline, key, due) or NO_WAY
-                if due - way.longest >= latest and due - way.usual >= ends and due - least >= until:
-                    continue
-                if not _serves(state, pipeline, first, source):
-                    continue
-                until = min(until, due - least)
-                if due - way.longest < latest:
-                    certain = chance(way.target, _count_open(promise, source, has, reached))
-                    latest = min(latest, due - way.lengths(certain).tail)
-                if due - way.usual < ends:
-                    ends, wanted = due - way.usual, due
+        for first, standing in _first_due(promise, standings, state.at + least):
+            due = first.due
+            if way.by_hour:
+                way = distance(state, pipeline, key, due) or NO_WAY
+            if due - way.longest >= latest and due - way.usual >= ends and due - least >= until:
+                continue
+            if not _serves(state, pipeline, first, standing):
+                continue
+            until = min(until, due - least)
+            if due - way.longest < latest:
+                certain = chance(way.target, _count_open(promise, standing))
+                latest = min(latest, due - way.lengths(certain).tail)
+            if due - way.usual < ends:
+                ends, wanted = due - way.usual, due
     if wanted is None:
         return Place()
     return Place(latest, ends + timedelta(seconds=first_step_s(state, pipeline)), wanted, until)
@@ -277,7 +288,7 @@ def _sample_for(state: State, pipeline: str, key: Promised, source: str) -> date
     if way is None:
         # Nothing below has ever run to its end. Half way is soon enough to learn, and no endless loop.
         return first.since if key[1] == "completion" else first.since + (first.due - first.since) / 2
-    return first.due - lead(state, way, chance(way.target, 1))
+    return first.due - lead(state, way, 1)
 
 
 def _next_that_counts(state: State, key: Promised) -> datetime:
