@@ -65,6 +65,11 @@ def mark_of(state: State, asset: str, source: str) -> int:
     return newest(state, source) if source == f"asset:{asset}" else 0
 
 
+def mark_in(state: State, given: Input, source: str) -> int:
+    """Up to where an input has the changes of one of its sources."""
+    return newest(state, source) if source == given.subject else mark_of(state, given.asset, source)
+
+
 def marks_of(state: State, given: Input) -> dict[str, int]:
     """Source -> up to where an input has its changes; 0 where it has none."""
     if given.subject in given.sources:

@@ -75,9 +75,9 @@ class Touched:
         self.preemption = False
         #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
         self.confirms: list[tuple[str, int, str]] = []
-        #: Sources that changed -> when that happened, and pipelines of whose inputs more is known.
+        #: Sources that changed -> when that happened; pipelines -> the sources of which their inputs have more.
         self.sources: dict[str, datetime] = {}
-        self.readers: dict[str, None] = {}
+        self.readers: dict[str, dict[str, None]] = {}
         #: Asset published in this step -> what it reflected before.
         self.before: dict[str, dict[str, int]] = {}
 
@@ -485,10 +485,6 @@ class State:
         for lane in lanes:
             self.touched.lanes[lane] = None
             self.wanted.pop(lane, None)
-
-    def is_touched(self, lane: Lane) -> bool:
-        """Whether a lane is to be looked at, and all that was reckoned of it before is forgotten."""
-        return lane in self.touched.lanes and lane not in self.wanted
 
     def forget_items(self, lane: Lane) -> None:
         """Forget what was reckoned of the pending items of a lane: they are others now."""

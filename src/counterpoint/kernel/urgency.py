@@ -152,7 +152,7 @@ def _first_open(promise: PromiseState, source: str, has: int, after: datetime | 
     """The first obligation of a promise that asks for more of a source than there is, due after a moment."""
     of_source = promise.open.get(source)
     if of_source and of_source[-1].mark > has:
-        for place in range(_place_after(of_source, has), len(of_source)):
+        for place in range(bisect_right(of_source, has, key=mark_of_obligation), len(of_source)):
             if after is None or of_source[place].due > after:
                 return of_source[place]
     # A completion asks for several sources at once; there is one a day, so that few are open.
@@ -160,13 +160,6 @@ def _first_open(promise: PromiseState, source: str, has: int, after: datetime | 
         if each.marks.get(source, 0) > has and (after is None or each.due > after):
             return each
     return None
-
-
-def _place_after(of_source: list[Obligation], mark: float) -> int:
-    """The place of the first of the obligations of a source that asks for more than a mark."""
-    if of_source[0].mark > mark:
-        return 0
-    return bisect_right(of_source, mark, key=mark_of_obligation)
 
 
 def _first_due(
@@ -183,7 +176,7 @@ def _first_due(
         of_source = promise.open.get(source)
         newer: Iterable[Obligation] = ()
         if of_source and of_source[-1].mark > has:
-            place = _place_after(of_source, has)
+            place = 0 if of_source[0].mark > has else bisect_right(of_source, has, key=mark_of_obligation)
             first = of_source[place]
             if first.sooner is None and (after is None or first.due > after):
                 due.append((first, standing))
@@ -218,10 +211,8 @@ def _count_open(promise: PromiseState, standing: Standing) -> int:
     of_source = promise.open.get(source)
     if not of_source or reached == inf:
         return 1
-    first, last = _place_after(of_source, has), len(of_source)
-    if of_source[-1].mark > reached:
-        last = _place_after(of_source, reached)
-    return max(1, last - first)
+    first = bisect_right(of_source, has, key=mark_of_obligation)
+    return max(1, bisect_right(of_source, reached, first, key=mark_of_obligation) - first)
 
 
 def place(state: State, lane: Lane) -> Place:

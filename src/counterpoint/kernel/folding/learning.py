@@ -41,12 +41,13 @@ def touch_above(state: State, asset: str, marks: Mapping[str, int], *, since: in
         since: what has less than this has to serve something older first, which has not changed; it matters
             there only if a run now would serve this too.
     """
+    touched = state.touched.lanes
     for source, mark in marks.items():
         for name in _between(state, asset, source):
             if name in state.plan.samplers:
                 state.touched.samplers[name] = None
             for lane in state.waiting_lanes.get(name, ()):
-                if state.is_touched(lane):
+                if lane in touched and lane not in state.wanted:
                     continue
                 floor = floors_of(state, lane).get(source)
                 if floor is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappush
+from itertools import takewhile
 
 import msgspec
 
@@ -19,12 +21,22 @@ from counterpoint.kernel.obligations import (
     bucket_start,
     calendar_of,
     is_reached,
+    mark_in,
     mark_of,
     samples,
     terms,
 )
 from counterpoint.kernel.outstanding import Outstanding
-from counterpoint.kernel.records import Counts, Mark, Obligation, PromiseState, Run, SourceState, in_ms
+from counterpoint.kernel.records import (
+    Counts,
+    Mark,
+    Obligation,
+    PromiseState,
+    Run,
+    SourceState,
+    in_ms,
+    mark_of_obligation,
+)
 from counterpoint.kernel.state import GRACE, State
 from counterpoint.model.lineage import Lineage, Promised, inputs_of, world
 from counterpoint.model.plan import Plan
@@ -49,12 +61,22 @@ def note_change(state: State, source: str, happened: datetime) -> None:
     if len(known.happened) > MOST_HAPPENED:
         known.happened = _halved(known.happened)
     state.touched.sources[source] = min(happened, state.at)
-    for reader in state.plan.lineage.readers.get(source, ()):
-        state.touched.readers[reader] = None
-        state.reached.pop(reader, None)
+    _note_more(state, source, (source,))
     name = source.partition(":")[2]
     if source.startswith("asset:") and name in state.plan.assets:
         _settle(state, name, (source,))
+
+
+def _note_more(state: State, subject: str, sources: Collection[str]) -> None:
+    """What pipelines are made of has more of some sources."""
+    lineage = state.plan.lineage
+    for reader in lineage.readers.get(subject, ()):
+        state.touched.readers.setdefault(reader, {}).update(dict.fromkeys(sources))
+        known = state.reached.get(reader, {})
+        for source in sources:
+            if source in known:
+                leading = [given for given in lineage.inputs[reader] if source in given.sources]
+                known[source] = min([mark_in(state, given, source) for given in leading])
 
 
 def _halved(happened: Mapping[int, datetime]) -> dict[int, datetime]:
@@ -204,10 +226,8 @@ def _reckon(state: State, mark: Mark) -> None:
     mark.reflects = _least(state.plan.lineage, mark)
     changed = [source for source in before | mark.reflects if before.get(source) != mark.reflects.get(source)]
     if changed:
-        for reader in lineage.readers.get(f"asset:{mark.asset}", ()):
-            state.touched.readers[reader] = None
-            state.reached.pop(reader, None)
-            touch(state, (reader,))
+        _note_more(state, f"asset:{mark.asset}", changed)
+        touch(state, lineage.readers.get(f"asset:{mark.asset}", ()))
         _settle(state, mark.asset, changed)
 
 
@@ -302,9 +322,7 @@ def _settle(state: State, asset: str, changed: Collection[str]) -> None:
             waiting = promise.open.get(source)
             if waiting is None:
                 continue
-            reached = 0
-            while reached < len(waiting) and is_reached(state, asset, waiting[reached].marks):
-                reached += 1
+            reached = _count_reached(state, asset, source, waiting)
             if reached:
                 touch_above(state, asset, waiting[reached - 1].marks)
                 del waiting[:reached]
@@ -327,6 +345,13 @@ def _settle(state: State, asset: str, changed: Collection[str]) -> None:
                 note_caught_up(state, promise, state.at)
     for source in changed:
         _forget_happened(state, source, asset)
+
+
+def _count_reached(state: State, asset: str, source: str, waiting: Sequence[Obligation]) -> int:
+    """How many of the obligations of a source, the oldest first, an asset has reached."""
+    if source:
+        return bisect_right(waiting, mark_of(state, asset, source), key=mark_of_obligation)
+    return sum(1 for _ in takewhile(lambda each: is_reached(state, asset, each.marks), waiting))
 
 
 def _forget_happened(state: State, source: str, asset: str) -> None:
@@ -385,6 +410,7 @@ def expect_cutoff(state: State, asset: str) -> None:
 def take_promises(state: State, before: Plan, event: e.PlanDeclared) -> None:
     """What no promise of the new plan looks at is forgotten; what is new begins with nothing heard of."""
     lineage, old = state.plan.lineage, before.lineage
+    state.reached = {}
     state.sources = {source: state.sources.get(source) or SourceState(source) for source in lineage.lookers}
     for name in [name for name in state.marks if name not in lineage.writers]:
         del state.marks[name]

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 from counterpoint.kernel.decisions import Pin, RaiseMark, Reason
 from counterpoint.kernel.events import AnyEvent, Change
-from counterpoint.kernel.obligations import is_slice, is_sliced, lower, marks_of, newest, samples
+from counterpoint.kernel.obligations import is_slice, is_sliced, lower, mark_in, marks_of, newest, samples
 from counterpoint.kernel.records import AssetState, Mark, Run, in_ms
 from counterpoint.kernel.state import State
 from counterpoint.model.lineage import Input, inputs_of, world
@@ -22,35 +22,46 @@ from counterpoint.model.pipeline import Pipeline
 def inherit(state: State, event: AnyEvent) -> Iterator[RaiseMark]:
     """Let versions inherit what is known of their inputs since, where no run is needed for it."""
     while state.touched.readers:
-        names, state.touched.readers = state.touched.readers, {}
-        for name in names:
+        readers, state.touched.readers = state.touched.readers, {}
+        for name, sources in readers.items():
             for asset in state.plan.lineage.written.get(name, ()):
                 mark = state.marks.get(asset)
                 if mark is None or name not in mark.parts or name in mark.behind:
                     continue
                 before = mark.parts[name]
-                raised = {source: mark for source, mark in _inherited(state, name, mark).items() if mark}
-                if any(reached > before.get(source, 0) for source, reached in raised.items()):
-                    reflects = {source: max(reached, before.get(source, 0)) for source, reached in raised.items()}
+                raised = {
+                    source: reached
+                    for source in sources
+                    if (reached := _inherited(state, name, mark, source)) > before.get(source, 0)
+                }
+                if raised:
                     yield RaiseMark(
                         at=state.at,
                         reason=Reason("inherited"),
                         asset=asset,
-                        reflects=before | reflects,
+                        reflects=before | raised,
                         writer=name,
                     )
 
 
-def _inherited(state: State, pipeline: str, mark: Mark) -> dict[str, int]:
-    """What a writer's version of an asset has as long as no run is needed: nothing of the world, for instance."""
-    before = mark.parts[pipeline]
-    # What is only read is in the slice of each run only.
-    made = mark.made.get(pipeline, {}) if not is_sliced(state.plan, pipeline) else {}
-    found: dict[str, int] = {}
+def _inherited(state: State, pipeline: str, mark: Mark, source: str) -> int:
+    """Up to where a writer's version of an asset has a source as long as no run is needed."""
+    before, least = mark.parts[pipeline].get(source, 0), None
     for given in state.plan.lineage.inputs[pipeline]:
-        is_level = given.subscribed or made.get(given.asset) == edition(state, given.asset)
-        lower(found, _dealt_with(state, pipeline, given, ()) if is_level else _of(given, before))
-    return found
+        if source not in given.sources:
+            continue
+        # What is only read is in the slice of each run only.
+        made = mark.made.get(pipeline, {}) if not (given.subscribed or is_sliced(state.plan, pipeline)) else {}
+        if not given.subscribed and made.get(given.asset) != edition(state, given.asset):
+            return before
+        has = mark_in(state, given, source)
+        waiting = state.outstanding.get((pipeline, given.subject))
+        if waiting is not None:
+            has = min(has, waiting.lowest().get(source, has))
+        if has <= before:
+            return before
+        least = has if least is None else min(has, least)
+    return before if least is None else least
 
 
 def claims(
