@@ -103,6 +103,13 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return {subject: tuple(listeners) for subject, listeners in found.items()}
 
     @cached_property
+    def heard(self) -> dict[str, str]:
+        """Asset that some pipeline listens to -> its subject: one string for all items that wait."""
+        return {
+            subject.removeprefix("asset:"): subject for subject in self.subscribers if subject.startswith("asset:")
+        }
+
+    @cached_property
     def has_targets(self) -> bool:
         """Whether some pool has a target below all of its slots."""
         return any(pool.target is not None for pool in self.pools.values())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sys import intern
-
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.folding.items import announce
@@ -32,9 +30,8 @@ def publish_asset(state: State, decision: d.PublishAsset) -> None:
     current.make_of(decision.pins)
     note_version(state, decision, run)
     state.written.versions[decision.asset, decision.partition, decision.seq] = decision
-    # Items that wait share it.
-    subject = intern(f"asset:{decision.asset}")
-    if subject in state.plan.subscribers:
+    subject = state.plan.heard.get(decision.asset)
+    if subject is not None:
         data = {
             "asset": decision.asset,
             "partition": decision.partition,
