@@ -6,6 +6,7 @@ milliseconds since 1970. See `docs/explain/freshness.md`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -105,7 +106,7 @@ def freshness(state: State, asset: str, source: str, at: datetime) -> timedelta 
     if source.startswith("world:") and mark:
         since = BEGINNING + timedelta(milliseconds=mark)
     else:
-        missing = [happened for change, happened in known.happened.items() if change > mark]
+        missing = known.happened[bisect_right(known.changes, mark) :]
         if not missing:
             return timedelta(0)
         since = min(missing)

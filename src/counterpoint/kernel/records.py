@@ -273,13 +273,15 @@ class SourceState(Struct, gc=False):
     Attributes:
         source: `asset:NAME`, `event:TYPE`, or `world:PIPELINE` for a pipeline that samples the world.
         mark: the newest change, counted from 1; of the world, when it was sampled last, in ms since 1970.
-        happened: change -> when it happened, for those that some asset with a promise does not reflect yet;
-            ascending. Of the world there is one entry: it counts as changed since it was sampled last.
+        changes: those that some asset with a promise does not reflect yet, ascending. Of the world there is one:
+            it counts as changed since it was sampled last.
+        happened: when each of them happened.
     """
 
     source: str
     mark: int = 0
-    happened: dict[int, datetime] = field(default_factory=dict)
+    changes: list[int] = field(default_factory=list)
+    happened: list[datetime] = field(default_factory=list)
 
 
 class Mark(Struct, gc=False):

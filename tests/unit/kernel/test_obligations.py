@@ -141,13 +141,28 @@ def test_a_sample_of_the_world_is_as_old_as_its_start() -> None:
     assert freshness(kernel.state, "mart", "world:ingest", kernel.now) == 4 * MINUTE
 
 
+def test_of_many_changes_every_second_is_remembered_and_none_looks_younger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("counterpoint.kernel.folding.promises.MOST_HAPPENED", 4)
+    kernel = fresh()
+    for _ in range(5):
+        kernel.emit("price")
+        kernel.wait(MINUTE)
+
+    source = kernel.state.sources["event:price"]
+    assert source.changes == [2, 4, 5]
+    assert source.happened == [START, START + 2 * MINUTE, START + 4 * MINUTE]
+    assert freshness(kernel.state, "mart", "event:price", kernel.now) == 5 * MINUTE
+
+
 def test_what_every_promise_has_is_forgotten_and_a_plan_without_promises_keeps_nothing() -> None:
     kernel = fresh()
     for attempt in ("build#1/run/1", "build#2/run/1"):
         kernel.emit("price")
         kernel.end(attempt)
 
-    assert kernel.state.sources["event:price"].happened == {}
+    assert kernel.state.sources["event:price"].happened == []
     kernel.declare(plan(pipeline("build", on=[OnEvent("price")], writes=["mart"])))
     assert (kernel.state.sources, kernel.state.marks, kernel.state.promises) == ({}, {}, {})
     kernel.check_journal()

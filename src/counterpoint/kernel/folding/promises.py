@@ -57,9 +57,10 @@ def note_change(state: State, source: str, happened: datetime) -> None:
     if known is None:
         return
     known.mark += 1
-    known.happened[known.mark] = min(happened, state.at)
-    if len(known.happened) > MOST_HAPPENED:
-        known.happened = _halved(known.happened)
+    known.changes.append(known.mark)
+    known.happened.append(min(happened, state.at))
+    if len(known.changes) > MOST_HAPPENED:
+        _halve(known)
     state.touched.sources[source] = min(happened, state.at)
     _note_more(state, source, (source,))
     name = source.partition(":")[2]
@@ -79,13 +80,11 @@ def _note_more(state: State, subject: str, sources: Collection[str]) -> None:
                 known[source] = min([mark_in(state, given, source) for given in leading])
 
 
-def _halved(happened: Mapping[int, datetime]) -> dict[int, datetime]:
-    """Every second change, as of the older of two: an asset may look older than it is, never younger."""
-    changes = list(happened.items())
-    paired = {
-        later: min(first, second) for (_, first), (later, second) in zip(changes[::2], changes[1::2], strict=False)
-    }
-    return paired | ({changes[-1][0]: changes[-1][1]} if len(changes) % 2 else {})
+def _halve(source: SourceState) -> None:
+    """Keep every second change, as of the older of two: an asset may look older than it is, never younger."""
+    even = len(source.changes) // 2 * 2
+    source.changes = source.changes[1:even:2] + source.changes[even:]
+    source.happened = [*map(min, source.happened[:even:2], source.happened[1:even:2]), *source.happened[even:]]
 
 
 def note_sample(state: State, run: Run) -> None:
@@ -95,7 +94,7 @@ def note_sample(state: State, run: Run) -> None:
         return
     mark = in_ms(run.admitted)
     if mark > known.mark:
-        known.mark, known.happened = mark, {mark: run.admitted}
+        known.mark, known.changes, known.happened = mark, [mark], [run.admitted]
         state.touched.sources[known.source] = run.admitted
 
 
@@ -357,9 +356,9 @@ def _count_reached(state: State, asset: str, source: str, waiting: Sequence[Obli
 def _forget_happened(state: State, source: str, asset: str) -> None:
     """Drop what every asset with a promise has: its moment is not asked for any more."""
     known = state.sources.get(source)
-    if known is None or not known.happened or source.startswith("world:"):
+    if known is None or not known.changes or source.startswith("world:"):
         return
-    oldest = next(iter(known.happened))
+    oldest = known.changes[0]
     least = min(known.mark, mark_of(state, asset, source))
     if least < oldest:
         # This asset itself asks for the oldest yet.
@@ -368,8 +367,8 @@ def _forget_happened(state: State, source: str, asset: str) -> None:
         least = min(least, mark_of(state, looker, source))
         if least < oldest:
             return
-    while known.happened and (oldest := next(iter(known.happened))) <= least:
-        del known.happened[oldest]
+    reached = bisect_right(known.changes, least)
+    del known.changes[:reached], known.happened[:reached]
 
 
 def _count(state: State, promise: PromiseState, at: datetime, *, kept: int = 0, missed: int = 0) -> None:
