@@ -163,12 +163,13 @@ def task_due(state: State, run: Run, task: str) -> datetime:
     shorter.
     """
     pipeline = state.pipeline_of(run)
-    left = state.reckoned.paths.get((run.digest, run.pipeline))
+    paths = state.reckoned.paths.setdefault(run.pipeline, {})
+    left = paths.get(run.digest)
     if left is None:
         known = {name: _task_takes(state, run.pipeline, each, "") for name, each in pipeline.tasks.items()}
         # The median, because paths are compared: the ninths of few samples are mostly chance.
         seconds = {name: each[0] if each is not None else NOMINAL_S for name, each in known.items()}
-        left = state.reckoned.paths[run.digest, run.pipeline] = _remaining(pipeline.tasks, seconds)
+        left = paths[run.digest] = _remaining(pipeline.tasks, seconds)
     return run.due + timedelta(seconds=max(left.values()) - left[task])
 
 
@@ -314,13 +315,22 @@ def forget(state: State, pipeline: str) -> None:
         for promise, hour in list(reckoned.distances.get(name, ())):
             if promise[0] in below:
                 del reckoned.distances[name][promise, hour]
-    for digest, name in list(reckoned.paths):
-        if name == pipeline:
-            del reckoned.paths[digest, name]
-    declared = state.plan.pipelines.get(pipeline)
-    for pool in pools_of(declared) if declared is not None else ():
-        reckoned.work.pop(pool, None)
-        reckoned.edition_of_work += 1
+    reckoned.paths.pop(pipeline, None)
+
+
+def weigh_work(state: State, pipelines: Iterable[str]) -> list[str]:
+    """Reckon anew what pools have to do, now that these pipelines take another time; which have another work now.
+
+    Nobody keeps time back for others by what was not reckoned yet.
+    """
+    reckoned, changed = state.reckoned, []
+    declared = [state.plan.pipelines.get(name) for name in pipelines]
+    for pool in dict.fromkeys(pool for each in declared if each is not None for pool in pools_of(each)):
+        before = reckoned.work.pop(pool, None)
+        if before is not None and _work(state, pool) != before:
+            changed.append(pool)
+            reckoned.edition_of_work += 1
+    return changed
 
 
 def let_hours_pass(state: State) -> None:
@@ -368,8 +378,8 @@ def distance(state: State, pipeline: str, promise: Promised, at: datetime | None
     way, made = tail(state, pipeline, promise[0], at), terms(state.plan, promise)
     most = made.within.total_seconds() if isinstance(made, Freshness) else inf
     found = known[promise, hour] = None if way is None else Distance(
-        pipeline, promise[0], tail=way, wait=_wait(state, pipeline), target=made.target, most=most,
-        by_hour=_differs(state, pipeline, promise[0]),
+        tail=way, wait=_wait(state, pipeline), target=made.target, most=most,
+        users=_way(state, pipeline, promise[0]).users, by_hour=_differs(state, pipeline, promise[0]),
     )  # fmt: skip
     return found
 
@@ -416,7 +426,7 @@ def longest_lead(state: State, way: Distance) -> timedelta:
 def _leads(state: State, way: Distance) -> dict[int, timedelta]:
     """What was reckoned of a way with what pools have to do now."""
     if way.of_work != state.reckoned.edition_of_work:
-        way.of_work, way.leads = state.reckoned.edition_of_work, {}
+        way.of_work, way.leads, way.others = state.reckoned.edition_of_work, {}, None
     return way.leads
 
 
@@ -437,10 +447,12 @@ def _others(state: State, way: Distance, most: float) -> Tail:
     others must meet on all of them, so that each counts for less. What lasts longer than `most`, all that there
     is to spare, cannot be waited for whenever the way begins: it counts for nothing.
     """
-    through = _way(state, way.pipeline, way.asset)
-    usual = spread = 0.0
-    for pool, names in through.users.items():
+    if way.others is not None and most >= way.others[0]:
+        return way.others[1]
+    usual = spread = longest = 0.0
+    for pool, names in way.users.items():
         work = _work(state, pool)
+        longest = max(longest, *work.lasts[-1:])
         count = bisect_right(work.lasts, most)
         usual += work.usual[count]
         spread += work.spreads[count]
@@ -450,7 +462,10 @@ def _others(state: State, way: Distance, most: float) -> Tail:
                 usual -= own[1]
                 spread -= own[2]
     # What is added and taken away again may leave a little less than nothing.
-    return Tail(usual=max(usual, 0.0), spread=max(spread, 0.0))
+    others = Tail(usual=max(usual, 0.0), spread=max(spread, 0.0))
+    if most >= longest:
+        way.others = longest, others
+    return others
 
 
 def _way(state: State, pipeline: str, asset: str) -> Way:
@@ -499,17 +514,9 @@ def _work(state: State, pool: str) -> Work:
     return known
 
 
-def sharers(state: State, pipelines: Iterable[str]) -> list[str]:
-    """Pipelines, and those with a trigger that use one of their pools: how long they take matters to them.
-
-    Only where something is promised: else nobody keeps time back for others.
-    """
-    found = dict.fromkeys(pipelines)
-    if not state.plan.lineage.promises:
-        return list(found)
-    declared, users = [state.plan.pipelines.get(name) for name in found], _users(state)
-    pools = dict.fromkeys(pool for each in declared if each is not None for pool in pools_of(each))
-    return list(found | dict.fromkeys(name for pool in pools for name in users.get(pool, ())))
+def users_of(state: State, pools: Iterable[str]) -> dict[str, None]:
+    """The pipelines with a trigger that use one of these pools."""
+    return dict.fromkeys(name for pool in pools for name in _users(state).get(pool, ()))
 
 
 def _users(state: State) -> dict[str, list[str]]:

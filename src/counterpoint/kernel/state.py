@@ -119,8 +119,8 @@ class Reckoned:
         self.distances: dict[str, dict[tuple[Promised, str], Distance | None]] = {}
         #: Pipeline -> itself, and all those whose changes come to it.
         self.above: dict[str, tuple[str, ...]] = {}
-        #: (digest of the plan, pipeline) -> task -> seconds from its start to the end of the run.
-        self.paths: dict[tuple[str, str], dict[str, float]] = {}
+        #: Pipeline -> digest of the plan -> task -> seconds from its start to the end of the run.
+        self.paths: dict[str, dict[str, dict[str, float]]] = {}
         #: Pipeline -> the longest that its clock leaves between two ticks.
         self.gaps: dict[str, float] = {}
         #: (pipeline, promised asset below it) -> the pipelines between and their pools.
@@ -239,7 +239,8 @@ class State:
         self.lapses: dict[str, datetime] = {}
         #: Lane -> source -> the least floor of its pending items; made when it is asked for.
         self.floors: dict[Lane, dict[str, int]] = {}
-        #: Lane of an automatic pipeline -> when promises want a run of its items, and why; while nothing changes.
+        #: Lane of an automatic pipeline -> when promises want a run of its items, and why: while nothing changes,
+        #: and until there is such a run.
         self.wanted: dict[Lane, tuple[datetime, Reason]] = {}
         #: Pipeline -> source -> up to where all that it is made of has it; made when it is asked for.
         self.reached: dict[str, dict[str, int]] = {}

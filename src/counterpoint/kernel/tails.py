@@ -17,6 +17,7 @@ at once with one change each are what everything waits for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from math import inf, sqrt
@@ -99,31 +100,32 @@ class Distance:
         usual: by medians, if nothing has to wait for slots.
         longest: the longest tail, however few are served.
         by_hour: it is another at other hours of the week.
+        users: pool -> the pipelines on the way that use it.
         leads: how long before the first of so many is due a run is made, while `of_work` is what pools have to do;
-            `kernel/lengths.py` keeps it.
+            under 0 the longest, however many. `kernel/lengths.py` keeps it.
+        others: for how long others may need the pools then, each of which lasts so many seconds at most.
     """
 
-    __slots__ = ("_known", "_lead", "_tail", "asset", "by_hour", "leads", "least", "longest", "most", "of_work",
-                 "pipeline", "target", "usual")  # fmt: skip
+    __slots__ = ("_known", "_lead", "_tail", "by_hour", "leads", "least", "longest", "most", "of_work", "others",
+                 "target", "users", "usual")  # fmt: skip
 
     def __init__(
         self,
-        pipeline: str,
-        asset: str,
         *,
         tail: Tail,
         wait: Tail,
         target: float,
         most: float,
+        users: Mapping[str, Sequence[str]],
         by_hour: bool = False,
     ) -> None:
-        self.pipeline, self.asset, self.target, self.most = pipeline, asset, target, most
-        self.by_hour = by_hour
+        self.target, self.most, self.users, self.by_hour = target, most, users, by_hour
         self._tail, self._lead = tail, wait.then(tail)
         self._known: dict[float, Lengths] = {}
         self.least, self.usual = timedelta(seconds=tail.least), timedelta(seconds=tail.usual)
         self.longest = self.lengths(MOST_CERTAIN).tail
         self.leads: dict[int, timedelta] = {}
+        self.others: tuple[float, Tail] | None = None
         self.of_work = -1
 
     def lengths(self, certain: float) -> Lengths:

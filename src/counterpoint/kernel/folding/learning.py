@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from counterpoint.kernel import events as e
-from counterpoint.kernel.lengths import above, forget, sharers
+from counterpoint.kernel.lengths import above, forget, users_of, weigh_work
 from counterpoint.kernel.outlook import usual_takes
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import floors_of, part_of, reach
@@ -26,7 +26,9 @@ def learn_again(state: State, pipelines: Iterable[str]) -> None:
         declared = state.plan.pipelines.get(pipeline)
         for task in ("", *(declared.tasks if declared else ())):
             state.queue.learn((pipeline, task), usual_takes(state, pipeline, task))
-    touch(state, _above(state, sharers(state, pipelines)))
+    touch(state, _above(state, pipelines))
+    # Who shares a pool with them only starts earlier or later; where the run waits already, that is over.
+    touch(state, _above(state, users_of(state, weigh_work(state, pipelines))), only_planned=True)
 
 
 def _above(state: State, pipelines: Iterable[str]) -> dict[str, None]:
@@ -70,12 +72,17 @@ def _between(state: State, asset: str, source: str) -> tuple[str, ...]:
     return known
 
 
-def touch(state: State, pipelines: Iterable[str]) -> None:
-    """Have pipelines that run automatically looked at: what they wait for has changed."""
+def touch(state: State, pipelines: Iterable[str], *, only_planned: bool = False) -> None:
+    """Have pipelines that run automatically looked at: what they wait for has changed.
+
+    Args:
+        only_planned: it matters only to lanes for which it was reckoned when they run.
+    """
     for name in pipelines:
         declared = state.plan.pipelines.get(name)
         if declared is None or declared.trigger is None or declared.trigger.auto is None:
             continue
-        state.touch_lanes(state.waiting_lanes.get(name, ()))
+        lanes = state.waiting_lanes.get(name, ())
+        state.touch_lanes([lane for lane in lanes if lane in state.wanted] if only_planned else lanes)
         if name in state.plan.samplers:
             state.touched.samplers[name] = None

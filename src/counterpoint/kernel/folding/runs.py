@@ -122,6 +122,7 @@ def create_run(state: State, decision: d.CreateRun) -> None:
             del state.requests[next(iter(state.requests))]
     if decision.items:
         take_items(state, run, decision.items)
+    state.wanted.pop(run.of, None)
     settle_tasks(state, run)
     enter(state, run)
 
