@@ -6,11 +6,10 @@ of one pipeline follow each other, slots of a pool are never oversold; a run has
 had when it started, and its asset has that when it ends; the k-th run of a pipeline takes as long
 as the k-th run takes in every other way of running it.
 
-Two things keep the model finite and lose nothing. A pipeline runs at most once for each change
-that leads to it: a run after which no change is in its asset that was not there before can be
-left out. (Leaving it out moves durations of later runs by one place; to choose which duration to
-skip is a freedom that no scheduler has.) And each change is carried by one run of each pipeline,
-the one that is meant to bring it there in time; what other runs carry as well does not matter.
+It keeps the rule that every scheduler here keeps: no new change, no run. Else it could use up the
+long durations in runs of nothing, before anything comes. So a pipeline runs at most once for each
+change that leads to it, and each change is carried by one run of each pipeline: the first that
+has it, or one that brings it in time as well.
 """
 
 from __future__ import annotations
@@ -96,6 +95,8 @@ def optimum(
             present[step.name].append(runs_at_all)
         #: Source -> which run carries the change before, of the same source.
         carried_before: dict[str, list[Any]] = {}
+        #: Change -> whether each of the runs carries it.
+        carried_by: list[list[Any]] = []
         for source, number in changes:
             carried = [model.new_bool_var(f"{step.name} {k} carries {source} {number}") for k in range(runs)]
             is_there = model.new_bool_var(f"{step.name} has {source} {number}")
@@ -103,7 +104,9 @@ def optimum(
             model.add(sum(carried) == is_there)
             for k, carries in enumerate(carried):
                 model.add_implication(carries, present[step.name][k])
-                model.add(at >= ends[step.name][k]).only_enforce_if(carries)
+                model.add(at == ends[step.name][k]).only_enforce_if(carries)
+                #: Of each input that leads to it: whether it was not there yet for the run before.
+                news = []
                 for asset in step.reads:
                     if source not in world.sources_of[asset]:
                         continue
@@ -111,6 +114,11 @@ def optimum(
                     model.add(starts[step.name][k] >= before).only_enforce_if(carries)
                     if is_before is not True:
                         model.add_implication(carries, is_before)
+                    if k:
+                        news.append(model.new_bool_var(f"{step.name} {k - 1} has no {source} {number} of {asset}"))
+                        model.add(starts[step.name][k - 1] < before).only_enforce_if(news[-1])
+                if k:
+                    model.add_bool_or(news).only_enforce_if(carries)
             there[step.name, source, number] = (at, is_there)
             if source in carried_before:
                 # A run that has a change has those before it, so an older change comes with no later run.
@@ -118,6 +126,9 @@ def optimum(
                 for k in range(runs):
                     model.add(sum(carried[: k + 1]) <= sum(older[: k + 1]))
             carried_before[source] = carried
+            carried_by.append(carried)
+        for k in range(runs):
+            model.add_bool_or(carried[k] for carried in carried_by).only_enforce_if(present[step.name][k])
     for pool, needs in intervals.items():
         model.add_cumulative([each for each, _ in needs], [slots for _, slots in needs], world.pools[pool])
     for step in world.steps:

@@ -46,6 +46,16 @@ def test_a_join_is_as_old_as_its_oldest_input() -> None:
     assert optimum(world(chain, {"c": 40}, {"s": (0,)})).kept == 1
 
 
+def test_hindsight_makes_no_run_of_nothing_to_use_up_a_long_duration() -> None:
+    # A first run lasts 168 and a second 53: two changes that come together would be kept by the second.
+    drawn = Landscape(
+        1, (Step("a", ("s",), "pool", 1, 60, 120),), {"pool": 1}, {"a": 60}, {}, {"s": (500, 501)}, 1_000, 1
+    )
+    assert [drawn.duration("a", number) for number in (1, 2)] == [168, 53]
+
+    assert optimum(drawn).kept == 0
+
+
 def test_a_schedule_that_keeps_all_is_the_optimum_without_a_search() -> None:
     found = optimum(world((step("a", 50, "s"),), {"a": 60}, {"s": (0,)}), known=(("a", 0, 50),))
 
