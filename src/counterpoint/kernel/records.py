@@ -276,12 +276,14 @@ class SourceState(Struct, gc=False):
         changes: those that some asset with a promise does not reflect yet, ascending. Of the world there is one:
             it counts as changed since it was sampled last.
         happened: when each of them happened.
+    lately: list[datetime] = field(default_factory=list)
     """
 
     source: str
     mark: int = 0
     changes: list[int] = field(default_factory=list)
     happened: list[datetime] = field(default_factory=list)
+    lately: list[datetime] = field(default_factory=list)
 
 
 class Mark(Struct, gc=False):

@@ -120,6 +120,9 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
     "not-declared": lambda f: f"{f['run']} does not declare that it writes {f['asset']}",
     "not-retried": lambda f: f"{_failure(f)}, which is not retried",
     "not-wanted": lambda f: f"{f['pipeline']} does not subscribe to {f['change']}, or its condition says no",
+    "nothing-expected": lambda f: (
+        f"{f['asset']} must have it by {_moment(f, 'due')}, and no other change is expected to come with it"
+    ),
     "nothing-left": lambda f: "nothing is left for it to do",
     "nothing-owed": lambda f: f"no promise asks for it; such items wait for {_length(f, 'wait_s')}",
     "others-stop": lambda f: f"{', '.join(f['attempts'])} {'stops' if len(f['attempts']) == 1 else 'stop'} for it",

@@ -12,6 +12,7 @@ import msgspec
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.arrivals import note_arrival
 from counterpoint.kernel.decisions import Item
 from counterpoint.kernel.folding.incidents import note_caught_up, note_missed
 from counterpoint.kernel.folding.learning import touch, touch_above
@@ -57,6 +58,7 @@ def note_change(state: State, source: str, happened: datetime) -> None:
     if known is None:
         return
     known.mark += 1
+    note_arrival(known, state.at)
     known.changes.append(known.mark)
     known.happened.append(min(happened, state.at))
     if len(known.changes) > MOST_HAPPENED:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from counterpoint.kernel.arrivals import may_gather
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.lengths import pools_of, tail
 from counterpoint.kernel.records import Backlog, Lane
@@ -35,7 +36,11 @@ def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime,
     if wanted is None:
         wanted = state.wanted[backlog.lane] = _wanted(state, backlog, pipeline)
     moment, reason = wanted
-    if reason.code != "upstream-awaited" and moment > state.at and is_idle(state, pipeline):
+    if moment <= state.at or reason.code == "upstream-awaited":
+        return moment, reason
+    if reason.code == "latest-start" and not may_gather(state, pipeline.name, backlog.first, moment):
+        return state.at, Reason("nothing-expected", reason.figures)
+    if is_idle(state, pipeline):
         return state.at, Reason("pools-idle", {"items": len(backlog)})
     return moment, reason
 

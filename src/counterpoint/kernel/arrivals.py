@@ -1,0 +1,48 @@
+"""When the next change may come, as far as the pace of a source says: waiting pays only for what comes.
+
+A pipeline with `trigger: auto` waits for more changes, so that one run has them all. Where none is
+expected before it must start at the latest, it waits for nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+
+from counterpoint.kernel.obligations import newest
+from counterpoint.kernel.records import SourceState
+from counterpoint.kernel.state import State
+from counterpoint.kernel.urgency import reach
+
+#: The pace of a source is the median of its last distances: of so many at most, and none of fewer.
+DISTANCES, TELLING = 5, 3
+#: Who was quiet for so many times as long as somebody would wait is taken to stay quiet meanwhile.
+LONG_QUIET = 10
+
+
+def note_arrival(source: SourceState, at: datetime) -> None:
+    """A source changed."""
+    source.lately = [*source.lately[-DISTANCES:], at]
+
+
+def may_gather(state: State, pipeline: str, since: datetime, until: datetime) -> bool:
+    """Whether a change may come to a pipeline that has waited since a moment, before another one.
+
+    It may if one is on its way already, or if a source is expected to change.
+    """
+    for name in state.plan.lineage.through[pipeline]:
+        if newest(state, name) > reach(state, pipeline, name):
+            return True
+        if _may_change(state.sources[name], since, until):
+            return True
+    return False
+
+
+def _may_change(source: SourceState, since: datetime, until: datetime) -> bool:
+    if not source.lately:
+        return True
+    last = source.lately[-1]
+    if since - last >= LONG_QUIET * (until - since):
+        return False
+    distances = sorted(later - earlier for earlier, later in pairwise(source.lately))
+    return len(distances) < TELLING or last + distances[len(distances) // 2] < until
