@@ -276,7 +276,7 @@ class SourceState(Struct, gc=False):
         changes: those that some asset with a promise does not reflect yet, ascending. Of the world there is one:
             it counts as changed since it was sampled last.
         happened: when each of them happened.
-    lately: list[datetime] = field(default_factory=list)
+        lately: when its last few changes came, ascending; none of the world.
     """
 
     source: str

@@ -35,6 +35,7 @@ from counterpoint.entrypoints.api.server import Listener
 from counterpoint.entrypoints.api.settings import ApiSettings
 from counterpoint.errors import NotFound
 from counterpoint.kernel.events import Band
+from counterpoint.kernel.records import Counts
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Asset, Plan, Pool
 from counterpoint.model.trigger import Every, OnAsset, Trigger
@@ -264,7 +265,7 @@ def a_promise() -> PromiseStatus:
         target=0.9,
         window_s=604800,
         budget=budget(
-            {int(NOON.timestamp()) // 60: (6, 4, 300.0)},
+            Counts(int(NOON.timestamp()) // 60, [6], [4], [300.0]),
             target=0.9,
             over=timedelta(days=7),
             width=timedelta(minutes=1),
