@@ -14,7 +14,7 @@ from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel import state as state_module
 from counterpoint.kernel.queue import Queue
-from counterpoint.kernel.rules import batching
+from counterpoint.kernel.rules import automatic, batching
 from counterpoint.model.plan import Asset
 from counterpoint.model.promise import Expected, Freshness
 from counterpoint.model.trigger import Auto, Batch, Cron, OnAsset, OnEvent
@@ -258,9 +258,9 @@ def test_an_automatic_lane_is_looked_at_when_what_is_owed_below_it_changes_only(
     assert len(looked) <= 4
 
 
-def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_pool(
-    looked: list[str],
-) -> None:
+@pytest.fixture
+def sharing() -> Kernel:
+    """Twenty automatic pipelines that share one slot, each with a promise below it."""
     took = Expected(timedelta(minutes=1), timedelta(minutes=1))
     readers = [
         pipeline(
@@ -278,13 +278,62 @@ def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_
     kernel = Kernel()
     kernel.declare(plan(*readers, assets=assets, pools={"slots": 1}))
     kernel.host()
-    kernel.run("p3")
-    kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
+    return kernel
+
+
+def test_a_success_of_what_is_declared_says_nothing_new_to_those_that_share_its_pool(
+    looked: list[str], sharing: Kernel
+) -> None:
+    sharing.run("p3")
+    sharing.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
     looked.clear()
 
-    kernel.end("p3#1/run/1")
+    sharing.end("p3#1/run/1")
 
     assert set(looked) <= {"p3"}
+
+
+def test_those_that_share_a_pool_are_looked_at_when_it_has_other_work_to_do(
+    looked: list[str], sharing: Kernel
+) -> None:
+    sharing.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
+    sharing.take(e.DurationsLearned, bands=(e.Band(pipeline="p3", p50=60.0, p90=60.0, samples=9),))
+    looked.clear()
+
+    waits_longer = e.Band(pipeline="p3", p50=60.0, p90=60.0, wait_p90=5.0, samples=9)
+    sharing.take(e.DurationsLearned, bands=(waits_longer,))
+
+    assert set(looked) == {"p3"}
+
+    lasts_longer = e.Band(pipeline="p3", p50=90.0, p90=90.0, wait_p90=5.0, samples=9)
+    sharing.take(e.DurationsLearned, bands=(lasts_longer,))
+
+    assert set(looked) == {f"p{number}" for number in range(20)}
+
+
+def test_when_a_lane_runs_is_reckoned_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, first_need = Looks(), automatic.first_need
+
+    def counting(*about: Any) -> Any:
+        asked.count += 1
+        return first_need(*about)
+
+    monkeypatch.setattr(automatic, "first_need", counting)
+    promised = Asset(freshness=Freshness(timedelta(hours=1)))
+    took = Expected(timedelta(minutes=1), timedelta(minutes=1))
+    build = pipeline(
+        "build", on=[OnAsset("raw")], trigger={"auto": Auto()}, tasks=[task(takes=took)], reads=["raw"],
+        writes=["mart"],
+    )  # fmt: skip
+    kernel = Kernel()
+    kernel.declare(plan(build, assets={"raw": Asset(), "mart": promised}))
+    kernel.host()
+
+    kernel.take(e.AssetReported, report=e.Report(asset="raw"), by="test")
+    decided = kernel.wait(timedelta(hours=1))
+
+    assert any(isinstance(each, d.CreateRun) for each in decided)
+    assert asked.count == 1
 
 
 def test_what_was_reckoned_for_an_hour_that_is_over_is_dropped() -> None:
