@@ -106,8 +106,10 @@ def first_need(state: State, pipeline: str, floors: Mapping[str, int]) -> Need |
             for source, has, reached in standings:
                 if promise.late.get(source, 0) > has and has < reached:
                     return Need(key[0], source)
+        if not (firsts := _first_due(promise, standings, None)):
+            continue
         longest = longest_lead(state, way) if way is not None and not way.by_hour else timedelta()
-        for first, standing in _first_due(promise, standings, None):
+        for first, standing in firsts:
             source, has, reached = standing
             if way is not None and way.by_hour:
                 way = distance(state, pipeline, key, first.due)
