@@ -14,8 +14,8 @@ from counterpoint.kernel.records import SourceState
 from counterpoint.kernel.state import State
 from counterpoint.kernel.urgency import reach
 
-#: The pace of a source is the median of its last distances: of so many at most, and none of fewer.
-DISTANCES, TELLING = 5, 3
+#: The pace of a source is told by so many of its last distances at most, and not by fewer.
+DISTANCES, TELLING = 5, 2
 #: Who was quiet for so many times as long as somebody would wait is taken to stay quiet meanwhile.
 LONG_QUIET = 10
 
@@ -45,4 +45,5 @@ def _may_change(source: SourceState, since: datetime, until: datetime) -> bool:
     if since - last >= LONG_QUIET * (until - since):
         return False
     distances = sorted(later - earlier for earlier, later in pairwise(source.lately))
-    return len(distances) < TELLING or last + distances[len(distances) // 2] < until
+    # The lower quartile: of what comes by chance something may always come, what comes by a clock does not come sooner.
+    return len(distances) < TELLING or last + distances[len(distances) // 4] < until
