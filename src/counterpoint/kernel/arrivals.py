@@ -45,5 +45,5 @@ def _may_change(source: SourceState, since: datetime, until: datetime) -> bool:
     if since - last >= LONG_QUIET * (until - since):
         return False
     distances = sorted(later - earlier for earlier, later in pairwise(source.lately))
-    # The lower quartile: of what comes by chance something may always come, what comes by a clock does not come sooner.
+    # The lower quartile: what comes by a clock does not come sooner, and what comes by chance may.
     return len(distances) < TELLING or last + distances[len(distances) // 4] < until

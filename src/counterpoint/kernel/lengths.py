@@ -452,7 +452,7 @@ def _others(state: State, way: Distance, most: float) -> Tail:
     usual = spread = longest = 0.0
     for pool, names in way.users.items():
         work = _work(state, pool)
-        longest = max(longest, *work.lasts[-1:])
+        longest = max((longest, *work.lasts[-1:]))
         count = bisect_right(work.lasts, most)
         usual += work.usual[count]
         spread += work.spreads[count]

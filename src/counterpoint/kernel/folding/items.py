@@ -6,7 +6,7 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
-from counterpoint.kernel.folding.promises import end_item, note_change, note_item, skip_items
+from counterpoint.kernel.folding.promises import end_item, look_again, note_change, note_item, skip_items
 from counterpoint.kernel.obligations import lower
 from counterpoint.kernel.records import Awaited, Backlog, Lane, Run
 from counterpoint.kernel.state import State
@@ -172,6 +172,9 @@ def give_back_items(state: State, run: Run, become: str) -> None:
         for item in run.items.values():
             end_item(state, item)
             state.written.items[item.number] = (item, become, run.run)
+        if any(task.published for task in run.tasks.values()):
+            # Its items were not done yet when other runs published, and theirs were not when it did.
+            look_again(state, run.pipeline)
         backlog = state.backlogs.get(run.of)
         if backlog is not None and not len(backlog):
             _drop_if_empty(state, run.of)

@@ -141,6 +141,12 @@ def end_item(state: State, item: Item) -> None:
             del state.outstanding[item.pipeline, item.subject]
 
 
+def look_again(state: State, pipeline: str) -> None:
+    """What a pipeline published may have more than it could claim: what held it back is done."""
+    if sources := state.plan.lineage.through.get(pipeline):
+        state.touched.readers.setdefault(pipeline, {}).update(dict.fromkeys(sources))
+
+
 def skip_items(state: State, items: Iterable[Item]) -> None:
     """Items end without a run: what their subscriber wrote, and what it is writing, lacks them."""
     for item in items:
