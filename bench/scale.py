@@ -23,8 +23,10 @@ import msgspec
 from bench.measuring import say, summary, table, verdict, write
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import AnyDecision
+from counterpoint.kernel.derived import Written
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.state import Document, State, Written
+from counterpoint.kernel.snapshots import Document, document_of
+from counterpoint.kernel.state import State
 from counterpoint.kernel.step import step
 from counterpoint.model.pipeline import Pipeline, Retry, Task
 from counterpoint.model.plan import Asset, EventType, Plan, Pool
@@ -238,7 +240,7 @@ def other(world: World) -> dict[str, dict[str, float]]:
 
 def take_over(world: World, note: Callable[..., None]) -> None:
     """What another engine does: load a snapshot, fold the facts after it, look at all once."""
-    body, encoding_us = timed(lambda: msgspec.json.encode(world.state.document()))
+    body, encoding_us = timed(lambda: msgspec.json.encode(document_of(world.state)))
     note("snapshot encoded", encoding_us, len(world.state.runs), "runs")
     world.keep_facts = True
     for _ in range(TAIL):
@@ -261,7 +263,7 @@ def take_over(world: World, note: Callable[..., None]) -> None:
 
 
 def digest_of(state: State) -> str:
-    return sha256(msgspec.json.encode(state.document())).hexdigest()
+    return sha256(msgspec.json.encode(document_of(state))).hexdigest()
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -15,7 +15,8 @@ from counterpoint.engine.facts import Fact
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.state import SNAPSHOT_VERSION, State
+from counterpoint.kernel.snapshots import SNAPSHOT_VERSION
+from counterpoint.kernel.state import State
 from counterpoint.ports.store import Snapshot, StoredFact
 
 SAMPLES = sorted(path.parent for path in Path(__file__).parent.glob("*/journal.jsonl.gz"))

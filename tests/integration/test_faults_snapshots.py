@@ -18,7 +18,8 @@ from counterpoint.engine import facts as codec
 from counterpoint.engine.loop import Retention
 from counterpoint.errors import Mistake
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.state import SNAPSHOT_VERSION, State
+from counterpoint.kernel.snapshots import SNAPSHOT_VERSION, document_of
+from counterpoint.kernel.state import State
 from counterpoint.ports.store import Snapshot, StoredFact
 from counterpoint.testing.faults import ScriptedExecutor
 from counterpoint.testing.rig import Running, event, plan
@@ -58,7 +59,7 @@ async def started(
 
 
 def said(state: State) -> bytes:
-    return msgspec.json.encode(state.document())
+    return msgspec.json.encode(document_of(state))
 
 
 def notices(running: Running) -> str:

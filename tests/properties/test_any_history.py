@@ -16,7 +16,8 @@ from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.explain import why_pipeline, why_run
 from counterpoint.kernel.records import Backlog, Run
 from counterpoint.kernel.rules.admission import lacks
-from counterpoint.kernel.state import WHOLE_ASSET, Document, State
+from counterpoint.kernel.snapshots import Document, document_of
+from counterpoint.kernel.state import WHOLE_ASSET, State
 from counterpoint.kernel.step import step
 from counterpoint.model.trigger import OnEvent
 from counterpoint.testing.worlds import World, random_plan
@@ -41,7 +42,7 @@ def used_by(state: State) -> dict[str, int]:
 
 
 def reloaded(state: State) -> State:
-    document = msgspec.json.decode(msgspec.json.encode(state.document()), type=Document)
+    document = msgspec.json.decode(msgspec.json.encode(document_of(state)), type=Document)
     return fold(document, ())
 
 
@@ -72,7 +73,7 @@ def test_after_loading_a_snapshot_as_much_is_held_and_waits_as_before(seed: int,
         if world.random.random() < 0.2:
             state, again = world.kernel.state, reloaded(world.kernel.state)
             assert indexes(again) == indexes(state)
-            assert msgspec.json.encode(again.document()) == msgspec.json.encode(state.document())
+            assert msgspec.json.encode(document_of(again)) == msgspec.json.encode(document_of(state))
 
 
 def indexes(state: State) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from counterpoint.errors import StoreError
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.state import SNAPSHOT_VERSION, Document, State
+from counterpoint.kernel.snapshots import SNAPSHOT_VERSION, Document, document_of
+from counterpoint.kernel.state import State
 from counterpoint.ports.store import Snapshot, StoredFact
 
 Fact: TypeAlias = AnyEvent | AnyDecision
@@ -70,7 +71,7 @@ def decode_all(stored: Sequence[StoredFact]) -> list[Fact]:
 
 def encode_state(state: State) -> Snapshot:
     """A snapshot of State."""
-    return Snapshot(state.facts, SNAPSHOT_VERSION, _encoder.encode(state.document()))
+    return Snapshot(state.facts, SNAPSHOT_VERSION, _encoder.encode(document_of(state)))
 
 
 def decode_state(snapshot: Snapshot) -> Document:

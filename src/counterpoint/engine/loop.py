@@ -33,7 +33,8 @@ from counterpoint.kernel.decisions import AnyDecision, FinishRun
 from counterpoint.kernel.events import AnyEvent, PlanDeclared, Woke
 from counterpoint.kernel.evolve import fold
 from counterpoint.kernel.sentences import sentence
-from counterpoint.kernel.state import Document, State
+from counterpoint.kernel.snapshots import Document
+from counterpoint.kernel.state import State
 from counterpoint.model import webhook
 from counterpoint.model.plan import Plan
 from counterpoint.ports.clock import Clock

@@ -6,8 +6,9 @@ import msgspec
 
 from counterpoint.engine import trigger
 from counterpoint.engine.trigger import Incoming
+from counterpoint.kernel.derived import Written
 from counterpoint.kernel.events import Change
-from counterpoint.kernel.state import State, Written
+from counterpoint.kernel.state import State
 from counterpoint.ports.store import AttemptRow, IncidentRow, ItemRow, Row, RunRow, VersionRow
 
 _encoder = msgspec.json.Encoder()

@@ -13,17 +13,13 @@ from typing import Any
 
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
+from counterpoint.kernel.derived import Touched, Written
 from counterpoint.kernel.folding import assets, attempts, items, learning, limits, plans, promises, runs
 from counterpoint.kernel.folding.places import expect_raise, expect_slack_to_end, set_phase, wait
 from counterpoint.kernel.folding.plans import rebuild_queue
 from counterpoint.kernel.lengths import HOUR, let_hours_pass
-from counterpoint.kernel.state import (
-    Document,
-    State,
-    Touched,
-    Written,
-    from_document,
-)
+from counterpoint.kernel.snapshots import Document, from_document
+from counterpoint.kernel.state import State
 
 
 def evolve(state: State, fact: e.AnyEvent | d.AnyDecision) -> None:

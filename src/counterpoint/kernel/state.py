@@ -1,8 +1,7 @@
 """All that the rules may look at: what is going on now, indexed so that a step costs what it changes.
 
-Only `evolve` changes it. What has ended is not in here; history keeps that. `document` and
-`from_document` turn it into a versioned snapshot and back; indexes, queue and agenda are never
-stored, they are built again.
+Only `evolve` changes it. What has ended is not in here; history keeps that. `kernel/snapshots.py`
+turns it into a document that can be stored, and back.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from msgspec import Struct
-
-from counterpoint.kernel.decisions import Item, PublishAsset, Reason
-from counterpoint.kernel.events import Band, Change, Event
+from counterpoint.kernel.decisions import Item, Reason
+from counterpoint.kernel.derived import Reckoned, Touched, Written
+from counterpoint.kernel.events import Band
 from counterpoint.kernel.outstanding import Outstanding
 from counterpoint.kernel.phases import ENDED_TASK
 from counterpoint.kernel.queue import Queue
@@ -25,7 +23,6 @@ from counterpoint.kernel.records import (
     AssetState,
     Attempt,
     Backlog,
-    Incident,
     Lane,
     Last,
     Mark,
@@ -38,14 +35,10 @@ from counterpoint.kernel.records import (
     TaskState,
 )
 from counterpoint.kernel.requests import Key, Shape
-from counterpoint.kernel.tails import Distance, Tail, Way, Work
-from counterpoint.model.lineage import Promised
 from counterpoint.model.pipeline import Pipeline, Task
 from counterpoint.model.plan import Plan
 from counterpoint.model.promise import PromiseKind, Rate
 
-#: The version of snapshot documents that this release writes.
-SNAPSHOT_VERSION = 1
 #: A writer in place holds all of an asset, a reader 1. A pool that is not declared any more has as much.
 WHOLE_ASSET = 1 << 30
 #: Rank of a run that has waited as long as its class may, of the classes, and of backfills.
@@ -58,92 +51,6 @@ Moment: TypeAlias = tuple[str, tuple[str, ...]]
 GRACE = timedelta(milliseconds=1)
 #: Stale moments that the agenda keeps at most, beside as many as there are others.
 MOST_STALE = 1_000
-
-
-class Touched:
-    """What the step going on has to look at, and what views must write anew after it."""
-
-    def __init__(self) -> None:
-        # Dicts, not sets: the order of decisions must not depend on hashes.
-        self.lanes: dict[Lane, None] = {}
-        self.runs: dict[str, None] = {}
-        #: Pipelines that sample the world.
-        self.samplers: dict[str, None] = {}
-        self.changes: list[Change] = []
-        self.admission = False
-        #: Somebody may have to make room: what is free, what waits or what runs has changed, or a moment came.
-        self.preemption = False
-        #: What sync producers wait for: (run of the producer, item, how far its subscriber is with it).
-        self.confirms: list[tuple[str, int, str]] = []
-        #: Sources that changed -> when that happened; pipelines -> the sources of which their inputs have more.
-        self.sources: dict[str, datetime] = {}
-        self.readers: dict[str, dict[str, None]] = {}
-        #: Asset published in this step -> what it reflected before.
-        self.before: dict[str, dict[str, int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.lanes
-            or self.runs
-            or self.samplers
-            or self.changes
-            or self.admission
-            or self.preemption
-            or self.confirms
-            or self.sources
-            or self.readers
-        )
-
-
-class Reckoned:
-    """What `kernel/lengths.py` made of the plan and the bands in force; dropped when they change."""
-
-    def __init__(self) -> None:
-        #: Pipeline -> promised assets below it.
-        self.below: dict[str, dict[str, None]] = {}
-        #: (promised asset, source) -> the automatic pipelines between them.
-        self.automatic: dict[tuple[str, str], tuple[str, ...]] = {}
-        #: Pipelines of which some band has hours; None until it is asked for.
-        self.by_hour: dict[str, None] | None = None
-        #: (pipeline, promised asset) -> whether there are such on the way.
-        self.differs: dict[tuple[str, str], bool] = {}
-        #: When the hour began up to which what is reckoned by hours was dropped.
-        self.hour = BEGINNING
-        #: Pipeline -> hour of the week or "" -> seconds that half and nine in ten of its runs stay below.
-        self.takes: dict[str, dict[str, tuple[float, float] | None]] = {}
-        #: Pipeline -> promised asset -> hour of the week or "" -> from its start until the asset has it.
-        self.tails: dict[str, dict[str, dict[str, Tail | None]]] = {}
-        #: Pipeline -> each promise below it, and how far it is from there at all hours together.
-        self.ways_on: dict[str, tuple[tuple[Promised, Distance | None], ...]] = {}
-        #: Pipeline -> (promise, hour of the week or "") -> how far it is from there.
-        self.distances: dict[str, dict[tuple[Promised, str], Distance | None]] = {}
-        #: Pipeline -> itself, and all those whose changes come to it.
-        self.above: dict[str, tuple[str, ...]] = {}
-        #: Pipeline -> digest of the plan -> task -> seconds from its start to the end of the run.
-        self.paths: dict[str, dict[str, dict[str, float]]] = {}
-        #: Pipeline -> the longest that its clock leaves between two ticks.
-        self.gaps: dict[str, float] = {}
-        #: (pipeline, promised asset below it) -> the pipelines between and their pools.
-        self.ways: dict[tuple[str, str], Way] = {}
-        #: Pool -> the pipelines with a trigger that use it; None until it is asked for.
-        self.users: dict[str, list[str]] | None = None
-        #: Pool -> what it has to do if each pipeline that uses it runs once.
-        self.work: dict[str, Work] = {}
-        #: How often that changed, for any pool.
-        self.edition_of_work = 0
-
-
-class Written:
-    """What a step changed that history keeps: taken and emptied by whoever writes the views."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, Run] = {}
-        #: Attempt -> itself, its phase, and the event that ended it.
-        self.attempts: dict[str, tuple[Attempt, str, Event | None]] = {}
-        self.items: dict[int, tuple[Item, str, str]] = {}
-        self.changes: dict[int, Change] = {}
-        self.versions: dict[tuple[str, str, int], PublishAsset] = {}
-        self.incidents: dict[str, Incident] = {}
 
 
 class State:
@@ -589,108 +496,6 @@ class State:
                 return self.dues.get(_promised(about)) == at
             case _:
                 raise AssertionError(f"the agenda has an unknown kind of moment {kind!r}")
-
-    # Snapshots.
-
-    def document(self) -> dict[str, Any]:
-        """Everything that is not derived, as plain values for a serializer."""
-        return {
-            "version": SNAPSHOT_VERSION,
-            "at": self.at,
-            "wall": self.wall,
-            "facts": self.facts,
-            "changes": self.changes,
-            "items": self.items,
-            "ordinals": self.ordinals,
-            "plan": self.plan,
-            "digest": self.digest,
-            "declared": self.declared,
-            "plans": self.plans,
-            "numbers": self.numbers,
-            "runs": list(self.runs.values()),
-            "attempts": list(self.attempts.values()),
-            "backlogs": list(self.backlogs.values()),
-            "assets": list(self.assets.values()),
-            "dead": list(self.dead.values()),
-            "paused": self.paused,
-            "starts": self.starts,
-            "storms": self.storms,
-            "ticks": [(pipeline, source, tick) for (pipeline, source), tick in self.ticks.items()],
-            "last": self.last,
-            "successes": self.successes,
-            "requests": self.requests,
-            "hosts": self.hosts,
-            "reserved": self.queue.reserved,
-            "claims": [
-                (run, task, claim.resources, claim.until) for (run, task), claim in self.queue.claims.items()
-            ],
-            "promised": [(*holder, start) for holder, start in self.queue.promised.items()],
-            "sources": list(self.sources.values()),
-            "marks": list(self.marks.values()),
-            "promises": list(self.promises.values()),
-            "bands": list(self.bands.values()),
-        }
-
-
-class Document(Struct):
-    """A snapshot as it is read back; fields as in `State.document`."""
-
-    version: int
-    at: datetime
-    wall: datetime
-    facts: int
-    changes: int
-    items: int
-    ordinals: int
-    plan: Plan
-    digest: str
-    declared: datetime | None
-    plans: dict[str, Plan]
-    numbers: dict[str, int]
-    runs: list[Run]
-    attempts: list[Attempt]
-    backlogs: list[Backlog]
-    assets: list[AssetState]
-    dead: list[Item]
-    paused: dict[str, Pause]
-    ticks: list[tuple[str, int, datetime]]
-    last: dict[str, Last]
-    requests: dict[str, str]
-    hosts: dict[str, str]
-    reserved: dict[str, tuple[str, str]]
-    starts: dict[str, list[datetime]] = {}
-    storms: dict[str, Storm] = {}
-    claims: list[tuple[str, str, dict[str, int], datetime]] = []
-    promised: list[tuple[str, str, datetime | None]] = []
-    sources: list[SourceState] = []
-    marks: list[Mark] = []
-    promises: list[PromiseState] = []
-    bands: list[Band] = []
-    successes: dict[str, Success] = {}
-
-
-def from_document(document: Document) -> State:
-    """The State that a snapshot describes, with its indexes built."""
-    state = State()
-    for name in ("at", "wall", "facts", "changes", "items", "ordinals", "plan", "digest", "declared", "plans"):
-        setattr(state, name, getattr(document, name))
-    for name in ("numbers", "paused", "starts", "storms", "last", "successes", "requests", "hosts"):
-        setattr(state, name, getattr(document, name))
-    state.runs = {run.run: run for run in document.runs}
-    state.attempts = {attempt.attempt: attempt for attempt in document.attempts}
-    state.backlogs = {(log.pipeline, log.partition, log.key): log for log in document.backlogs}
-    state.assets = {(asset.asset, asset.partition): asset for asset in document.assets}
-    state.dead = {item.number: item for item in document.dead}
-    state.queue.reserved = document.reserved
-    for claim in document.claims:
-        state.queue.claim(*claim)
-    state.queue.promised = {(run, task): start for run, task, start in document.promised}
-    state.ticks = {(pipeline, source): tick for pipeline, source, tick in document.ticks}
-    state.sources = {source.source: source for source in document.sources}
-    state.marks = {mark.asset: mark for mark in document.marks}
-    state.promises = {(promise.asset, promise.promise): promise for promise in document.promises}
-    state.bands = {(band.pipeline, band.task): band for band in document.bands}
-    return state
 
 
 def first_task(run: Run, pipeline: Pipeline) -> str:

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import AnyDecision
-from counterpoint.kernel.state import State, Written
+from counterpoint.kernel.derived import Written
+from counterpoint.kernel.state import State
 from counterpoint.kernel.step import step
 from counterpoint.kernel.wakeup import next_moments
 from counterpoint.model.plan import Plan

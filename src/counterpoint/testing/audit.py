@@ -18,6 +18,7 @@ from counterpoint.engine.facts import Fact
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel import events as e
 from counterpoint.kernel.evolve import fold
+from counterpoint.kernel.snapshots import document_of
 from counterpoint.kernel.state import State
 from counterpoint.kernel.step import step
 from counterpoint.model.plan import Plan
@@ -274,12 +275,12 @@ def _steps(facts: Sequence[Fact]) -> Iterator[tuple[int, e.AnyEvent, list[d.AnyD
 
 async def snapshots_agree(store: Store, facts: Sequence[Fact]) -> None:
     """Each snapshot, with the facts after it, says the same as all facts from the first."""
-    whole = _encode(fold(None, facts).document())
+    whole = _encode(document_of(fold(None, facts)))
     for skip in range(2):
         snapshot = await store.load(skip=skip)
         if snapshot is not None:
             state = fold(codec.decode_state(snapshot), facts[snapshot.seq :])
-            assert _encode(state.document()) == whole, f"the snapshot of fact {snapshot.seq} says something else"
+            assert _encode(document_of(state)) == whole, f"the snapshot of fact {snapshot.seq} says something else"
 
 
 async def views_agree(history: History, facts: Sequence[Fact]) -> None:

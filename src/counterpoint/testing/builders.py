@@ -18,7 +18,8 @@ import msgspec
 from counterpoint.kernel import events as e
 from counterpoint.kernel.decisions import AnyDecision
 from counterpoint.kernel.evolve import fold
-from counterpoint.kernel.state import Document, State
+from counterpoint.kernel.snapshots import Document, document_of
+from counterpoint.kernel.state import State
 from counterpoint.kernel.step import step
 from counterpoint.kernel.wakeup import next_moments
 from counterpoint.model.pipeline import After, Pipeline, Task
@@ -157,7 +158,7 @@ class Kernel:
 
     def document(self) -> bytes:
         """State as a snapshot keeps it."""
-        return _encoder.encode(self.state.document())
+        return _encoder.encode(document_of(self.state))
 
     def reload(self) -> None:
         """Go on from a snapshot, as after a restart."""
@@ -183,7 +184,7 @@ class Kernel:
 
     def check_journal(self) -> None:
         """The journal alone leads to this State, and its events alone to the whole journal, byte for byte."""
-        assert _encoder.encode(self.folded().document()) == self.document(), (
+        assert _encoder.encode(document_of(self.folded())) == self.document(), (
             "folding the journal gives another State"
         )
         assert self.journal(self.replayed()) == self.journal(), "the same events give other decisions"

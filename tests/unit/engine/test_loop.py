@@ -11,6 +11,7 @@ import pytest
 from counterpoint.engine import facts, loop
 from counterpoint.errors import HostUnreachable, StoreUnavailable
 from counterpoint.kernel.evolve import fold
+from counterpoint.kernel.snapshots import document_of
 from counterpoint.ports.store import EventRow
 from counterpoint.testing.faults import ScriptedExecutor
 from counterpoint.testing.rig import SCORE, Running, event, plan
@@ -133,10 +134,10 @@ async def test_the_same_state_comes_from_snapshot_and_tail_as_from_all_facts(run
 
     whole = fold(None, facts.decode_all(running.store.journal.facts))
 
-    document = msgspec.json.encode(running.engine.state.document())
-    assert msgspec.json.encode(whole.document()) == document
+    document = msgspec.json.encode(document_of(running.engine.state))
+    assert msgspec.json.encode(document_of(whole)) == document
     loaded, _ = await running.engine._load()
-    assert msgspec.json.encode(loaded.document()) == document
+    assert msgspec.json.encode(document_of(loaded)) == document
 
 
 async def test_a_second_engine_stands_by_keeps_the_plan_and_takes_over(start: Start) -> None:
