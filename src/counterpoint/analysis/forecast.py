@@ -221,7 +221,12 @@ class Walk:
         if arrival.steps:  # it has yet to come, even if that is expected now
             return self._next_run(pipeline, self._opened(pipeline, arrival), going)
         some = islice(state.waiting_lanes.get(name, {}), MOST_LANES)
-        lanes = [state.backlogs[lane] for lane in some if _needs(floors_of(state, lane), source, mark)]
+        # A lane without items only remembers that its runs failed.
+        lanes = [
+            backlog
+            for lane in some
+            if (backlog := state.backlogs[lane]) and _needs(floors_of(state, lane), source, mark)
+        ]
         if lanes or waiting:
             parts = [self._run(run) for run in waiting]
             absorbed = {run.of for run in waiting if run.automatic and not run.aside}

@@ -18,7 +18,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from counterpoint.analysis.forecast import forecast
+from counterpoint.kernel.explain import why_pipeline
 from counterpoint.kernel.snapshots import document_of
+from counterpoint.kernel.state import State
 from counterpoint.model.plan import Plan
 from counterpoint.testing import audit, reckoning
 from counterpoint.testing.builders import Fact
@@ -48,12 +51,16 @@ def play(seed: int) -> None:
     """
     random = Random(seed)  # noqa: S311 - a trial must be repeatable, not secret
     world = World(random, random_plan(random))
+    # Of their own, so that a seed was the same trial before there were any.
+    questions = Random(-seed)  # noqa: S311
     # Where only machines do harm, all must come to rest and be up to date in the end.
     may_settle = random.random() < 0.5
     for _ in range(random.randint(10, LONGEST)):
         world.anything(TROUBLE if may_settle else ())
         if random.random() < 0.05:
             _restart(world)
+        if questions.random() < 0.05:
+            _ask(world.kernel.state)
     rests = may_settle and _comes_to_rest(world.kernel.state.plan)
     if rests:
         assert world.settle(), "the world does not come to rest within a day"
@@ -83,6 +90,14 @@ def _restart(world: World) -> None:
     written = world.kernel.state.written
     world.kernel.reload()
     world.kernel.state.written = written
+
+
+def _ask(state: State) -> None:
+    """Somebody asks why everything is as it is, and what will come of it: that changes no decision."""
+    for pipeline in state.plan.pipelines.values():
+        why_pipeline(state, pipeline, state.at)
+    for promise in state.promises.values():
+        forecast(state, promise, state.at)
 
 
 def failure_of(seed: int) -> Failed | None:
