@@ -6,8 +6,8 @@ of one pipeline follow each other, slots of a pool are never oversold; a run has
 had when it started, and its asset has that when it ends; the k-th run of a pipeline takes as long
 as the k-th run takes in every other way of running it.
 
-It keeps the rule that every scheduler here keeps: no new change, no run. Else it could use up the
-long durations in runs of nothing, before anything comes. So a pipeline runs at most once for each
+It keeps the rule of `trigger: auto`: no new change, no run. Else it could use up the long durations
+in runs of nothing, before anything comes. So a pipeline runs at most once for each
 change that leads to it, and each change is carried by one run of each pipeline: the first that
 has it, or one that brings it in time as well.
 """
