@@ -7,9 +7,8 @@ had when it started, and its asset has that when it ends; the k-th run of a pipe
 as the k-th run takes in every other way of running it.
 
 It keeps the rule of `trigger: auto`: no new change, no run. Else it could use up the long durations
-in runs of nothing, before anything comes. So a pipeline runs at most once for each
-change that leads to it, and each change is carried by one run of each pipeline: the first that
-has it, or one that brings it in time as well.
+in runs of nothing, before anything comes. So a pipeline runs at most once for each change that leads
+to it, and each change is carried by one run of each pipeline: the first that finds it there.
 """
 
 from __future__ import annotations

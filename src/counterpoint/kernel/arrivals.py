@@ -25,17 +25,15 @@ def note_arrival(source: SourceState, at: datetime) -> None:
     source.lately = [*source.lately[-DISTANCES:], at]
 
 
-def may_gather(state: State, pipeline: str, since: datetime, until: datetime) -> bool:
-    """Whether a change may come to a pipeline that has waited since a moment, before another one.
+def awaited(state: State, pipeline: str, since: datetime, until: datetime) -> str | None:
+    """A source of which more may come to a pipeline that has waited since a moment, before another one.
 
-    It may if one is on its way already, or if a source is expected to change.
+    It may if a change is on its way already, or if the source is expected to change. None if nothing is expected.
     """
     for name in state.plan.lineage.through[pipeline]:
-        if newest(state, name) > reach(state, pipeline, name):
-            return True
-        if _may_change(state.sources[name], since, until):
-            return True
-    return False
+        if newest(state, name) > reach(state, pipeline, name) or _may_change(state.sources[name], since, until):
+            return name
+    return None
 
 
 def _may_change(source: SourceState, since: datetime, until: datetime) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from counterpoint.kernel.arrivals import awaited
 from counterpoint.kernel.outlook import Outlook, expected_start
 from counterpoint.kernel.records import Attempt, Backlog, Run
 from counterpoint.kernel.requests import Request, kept_as
@@ -292,8 +293,11 @@ def _why_lane(state: State, lane: Backlog, pipeline: Pipeline, at: datetime) -> 
             "pending", [f"{what} and waits for {wanted}."], [blocked], f"something new of {wanted} comes", moment
         )
     if moment is not None and moment > at and trigger.auto is not None:
-        text = f"{what}; it is run at {say_clock(moment)} at the latest: {say(reason)}."
-        return Why("pending", [text], [Blocker("time", "", say(reason))], "the latest start comes", moment)
+        lines = [f"{what}; it is run at {say_clock(moment)} at the latest: {say(reason)}."]
+        if reason.code == "latest-start" and lane.first is not None:
+            source = awaited(state, pipeline.name, lane.first, moment)
+            lines += [f"Until then it gathers: more of {source.partition(':')[2]} may come."] if source else []
+        return Why("pending", lines, [Blocker("time", "", say(reason))], "the latest start comes", moment)
     if moment is not None and moment > at:
         text = f"{what}; its batch closes at {say_clock(moment)}."
         return Why("pending", [text], [Blocker("time", "", "batch window")], "the window ends", moment)

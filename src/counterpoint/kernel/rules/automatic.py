@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from counterpoint.kernel.arrivals import may_gather
+from counterpoint.kernel.arrivals import awaited
 from counterpoint.kernel.decisions import Reason
 from counterpoint.kernel.lengths import pools_of, tail
 from counterpoint.kernel.records import Backlog, Lane
@@ -38,7 +38,7 @@ def ready(state: State, backlog: Backlog, pipeline: Pipeline) -> tuple[datetime,
     moment, reason = wanted
     if moment <= state.at or reason.code == "upstream-awaited":
         return moment, reason
-    if reason.code == "latest-start" and not may_gather(state, pipeline.name, backlog.first, moment):
+    if reason.code == "latest-start" and awaited(state, pipeline.name, backlog.first, moment) is None:
         return state.at, Reason("nothing-expected", reason.figures)
     if is_idle(state, pipeline):
         return state.at, Reason("pools-idle", {"items": len(backlog)})
