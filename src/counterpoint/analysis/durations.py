@@ -15,7 +15,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from math import ceil, log
+from math import ceil, exp, log
+from operator import mul
 from statistics import median
 from typing import TypeAlias
 
@@ -30,6 +31,8 @@ FEW = 10
 FAR = 5 * 1.4826
 #: Samples kept for each hour of the week, and needed before it counts.
 HOUR_NEWEST, HOUR_FEWEST = 12, 4
+#: A code counts so many steps to a factor of e, from the shortest duration that is told from none.
+STEPS, SHORTEST_S, MOST_STEPS = 2_000, 1e-3, 65_535
 #: The share of variance that lies between hours, above which they have bands of their own.
 HOURS_EXPLAIN = 0.5
 #: Hours are compared anew after so many samples: that costs as much as there are hours.
@@ -55,26 +58,35 @@ def _is_outlier(samples: Sequence[float]) -> bool:
     return samples[-1] > 2 * middle and samples[-1] > middle + FAR * deviation
 
 
-def explained(groups: Iterable[Sequence[float]]) -> float:
-    """The share of the samples' variance that lies between groups, less what chance makes (epsilon squared)."""
-    logs = [[log(max(sample, 1e-3)) for sample in group] for group in groups]
-    count, total = sum(len(group) for group in logs), sum(sum(group) for group in logs)
-    if len(logs) < 2 or count <= len(logs):
+def coded(seconds: float) -> int:
+    """A duration as its logarithm, in whole steps of a twentieth of a per cent: 16 bits of it are enough."""
+    return min(MOST_STEPS, round(STEPS * log(max(seconds, SHORTEST_S) / SHORTEST_S)))
+
+
+def _decoded(code: int) -> float:
+    return SHORTEST_S * exp(code / STEPS)
+
+
+def explained(groups: Iterable[Sequence[int]]) -> float:
+    """The share of the variance of codes that lies between groups, less what chance makes (epsilon squared)."""
+    groups = list(groups)
+    count, total = sum(map(len, groups)), sum(map(sum, groups))
+    if len(groups) < 2 or count <= len(groups):
         return 0.0
-    mean = total / count
-    means = [sum(group) / len(group) for group in logs]
-    within = sum((each - own) ** 2 for group, own in zip(logs, means, strict=True) for each in group)
-    between = sum(len(group) * (own - mean) ** 2 for group, own in zip(logs, means, strict=True))
-    if within + between <= 0:
+    squares = sum(sum(map(mul, group, group)) for group in groups)
+    # Whole numbers, so that what does not vary at all is known for sure.
+    if squares * count <= total * total:
         return 0.0
-    by_chance = (len(logs) - 1) * within / (count - len(logs))
-    return (between - by_chance) / (within + between)
+    within = squares - sum(sum(group) ** 2 / len(group) for group in groups)
+    all_of_it = squares - total * total / count
+    by_chance = (len(groups) - 1) * within / (count - len(groups))
+    return (all_of_it - within - by_chance) / all_of_it
 
 
 class Hours:
     """The newest samples by hour of the week: up to `HOUR_NEWEST` of each hour that was seen, oldest first.
 
-    One array has them all, hour after hour, with six digits of each: a week has 168 hours.
+    One array has the codes of all, hour after hour: a week has 168 hours, and there may be many pipelines.
     """
 
     __slots__ = ("_counts", "_hours", "_samples", "_since", "bands")
@@ -82,7 +94,7 @@ class Hours:
     def __init__(self) -> None:
         # Hours as they were first seen, and how many samples each has.
         self._hours, self._counts = bytearray(), bytearray()
-        self._samples = array("f")
+        self._samples = array("H")
         self._since = 0
         self.bands: dict[str, tuple[float, float]] = {}
 
@@ -97,7 +109,7 @@ class Hours:
         if counts[place] == HOUR_NEWEST:
             del self._samples[begin]
             counts[place] -= 1
-        self._samples.insert(begin + counts[place], sample)
+        self._samples.insert(begin + counts[place], coded(sample))
         counts[place] += 1
         self._since += 1
         if self._since >= HOURS_EVERY:
@@ -105,7 +117,7 @@ class Hours:
             self._compare()
 
     def _compare(self) -> None:
-        enough: dict[int, array[float]] = {}
+        enough: dict[int, array[int]] = {}
         begin = 0
         for hour, count in zip(self._hours, self._counts, strict=True):
             if count >= HOUR_FEWEST:
@@ -114,11 +126,13 @@ class Hours:
         if explained(enough.values()) <= HOURS_EXPLAIN:
             self.bands = {}
             return
-        self.bands = {str(hour): _six_digits(quantiles(sorted(enough[hour]))) for hour in sorted(enough)}
+        self.bands = {str(hour): _band_of(enough[hour]) for hour in sorted(enough)}
 
 
-def _six_digits(band: tuple[float, float]) -> tuple[float, float]:
-    return float(f"{band[0]:.6g}"), float(f"{band[1]:.6g}")
+def _band_of(codes: Iterable[int]) -> tuple[float, float]:
+    """The quantiles of coded durations, with as many digits as a code tells."""
+    p50, p90 = quantiles([_decoded(code) for code in sorted(codes)])
+    return float(f"{p50:.4g}"), float(f"{p90:.4g}")
 
 
 class _Samples:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from counterpoint.analysis.durations import HOUR_NEWEST, NEWEST, Learner, explained, quantiles
+from counterpoint.analysis.durations import HOUR_NEWEST, NEWEST, Learner, coded, explained, quantiles
 from counterpoint.kernel.events import Band
 from counterpoint.kernel.lengths import hour_of_week
 
@@ -106,18 +106,30 @@ def test_a_few_samples_an_hour_carry_nothing() -> None:
     assert learned(weeks_of({3: 600.0}, count=3)).hours == {}
 
 
+def codes(groups: list[list[float]]) -> list[list[int]]:
+    return [[coded(seconds) for seconds in group] for group in groups]
+
+
 def test_one_hang_does_not_make_hours_differ() -> None:
     groups = [[60.0, 61.0, 59.0, 60.0] for _ in range(20)]
     groups[0] = [60.0, 61.0, 59.0, 6000.0]
 
-    assert explained(groups) < 0.5
+    assert explained(codes(groups)) < 0.5
 
 
 def test_chance_explains_nothing() -> None:
     random = Random(2)
     groups = [[random.lognormvariate(4, 1) for _ in range(4)] for _ in range(168)]
 
-    assert abs(explained(groups)) < 0.1
+    assert abs(explained(codes(groups))) < 0.1
+
+
+def test_what_never_varies_explains_nothing() -> None:
+    assert explained(codes([[7.3] * 5, [7.3] * 4, [7.3] * 6])) == 0.0
+
+
+def test_what_varies_between_groups_alone_explains_all() -> None:
+    assert explained(codes([[60.0] * 5, [600.0] * 5])) == pytest.approx(1.0)
 
 
 def test_the_hour_of_the_week_is_in_utc() -> None:
