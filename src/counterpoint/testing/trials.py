@@ -52,7 +52,7 @@ def play(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - a trial must be repeatable, not secret
     world = World(random, random_plan(random))
     # Of their own, so that a seed was the same trial before there were any.
-    questions = Random(-seed)  # noqa: S311
+    questions = Random(f"questions/{seed}")  # noqa: S311
     # Where only machines do harm, all must come to rest and be up to date in the end.
     may_settle = random.random() < 0.5
     for _ in range(random.randint(10, LONGEST)):

@@ -74,12 +74,17 @@ def _note_more(state: State, subject: str, sources: Collection[str]) -> None:
     """What pipelines are made of has more of some sources."""
     lineage = state.plan.lineage
     for reader in lineage.readers.get(subject, ()):
-        state.touched.readers.setdefault(reader, {}).update(dict.fromkeys(sources))
+        _touch_reader(state, reader, sources)
         known = state.reached.get(reader, {})
         for source in sources:
             if source in known:
                 leading = [given for given in lineage.inputs[reader] if source in given.sources]
                 known[source] = min([mark_in(state, given, source) for given in leading])
+
+
+def _touch_reader(state: State, pipeline: str, sources: Iterable[str]) -> None:
+    """What a pipeline wrote is looked at: it may have more of some sources without a run."""
+    state.touched.readers.setdefault(pipeline, {}).update(dict.fromkeys(sources))
 
 
 def _halve(source: SourceState) -> None:
@@ -144,7 +149,7 @@ def end_item(state: State, item: Item) -> None:
 def look_again(state: State, pipeline: str) -> None:
     """What a pipeline published may have more than it could claim: what held it back is done."""
     if sources := state.plan.lineage.through.get(pipeline):
-        state.touched.readers.setdefault(pipeline, {}).update(dict.fromkeys(sources))
+        _touch_reader(state, pipeline, sources)
 
 
 def skip_items(state: State, items: Iterable[Item]) -> None:
