@@ -26,6 +26,8 @@ BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = 86_400
 #: 90th percentile of the standard normal distribution.
 Z90 = 1.2815515655446004
+#: Load is drawn between these.
+LOADS = (0.5, 1.1)
 #: How often a person lets something run, in seconds.
 PERIODS = tuple(60 * minutes for minutes in (5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440))
 #: What a person leaves between the ends expected upstream and the next clock, and how full pools get by clocks.
@@ -170,13 +172,13 @@ def landscape(
         pipelines, load, days: instead of what would be drawn.
     """
     random = Random(seed)
-    drawn_count, drawn_load = round(exp(random.uniform(log(10), log(1000)))), random.uniform(0.5, 1.1)
+    drawn_count, drawn_load = round(exp(random.uniform(log(10), log(1000)))), _any_load(random)
     count, wanted = pipelines or drawn_count, load or drawn_load
-    pools = 1 + round(count**0.5 / 4)
-    drawn = _draw(random, count, sources=max(2, count // 4), depth=random.randint(3, 5), pools=pools, spread=0.8)
+    drawn = _draw(
+        random, count, sources=_sources(count), depth=random.randint(3, 5), pools=_pools(count), spread=0.8
+    )  # fmt: skip
     within, by = _promises(random, drawn, completions=0.1)
-    asked = _asked(drawn, within, by, pace=1)
-    slots = {pool: max(2, round(asked[pool] / wanted)) for pool in asked}
+    slots = _slots(drawn, within, by, load=wanted)
     pace = _pace(drawn, within, by, slots, load=wanted)
     # As many runs in a small landscape as statistics need, and no more in a large one than time allows.
     ends = DAY * (days or (1 if count < 100 else 0.5))
@@ -190,14 +192,35 @@ def landscape(
 
 
 def small(seed: int) -> Landscape:
-    """A landscape for which the optimum can be found: 3 to 6 pipelines, one or two pools, 10 to 25 changes.
+    """A landscape of 10 to 20 pipelines, with 10 to 25 changes: short enough to find the optimum of it.
 
-    Drawn again until some pace of changes asks for the load that was drawn: loose promises on few
-    pipelines ask for little, whatever happens.
+    Drawn as the large ones are, and again until some pace of changes asks for the load that was drawn first:
+    loose promises on few pipelines ask for little, whatever happens.
+    """
+    # Not the seed of `tiny`, which once was the only one.
+    random = Random(f"small landscape/{seed}")
+    # Before structures are drawn, or loads that few of them can be brought to would be rare.
+    load = _any_load(random)
+    while True:
+        count, changes = round(exp(random.uniform(log(10), log(20)))), random.randint(10, 25)
+        drawn = _draw(
+            random, count, sources=_sources(count), depth=random.randint(3, 5), pools=_pools(count), spread=0.8
+        )  # fmt: skip
+        within, by = _promises(random, drawn, completions=0.1)
+        slots = _slots(drawn, within, by, load=load)
+        found = _brief(random, seed, drawn, within, by, slots, load=load, changes=changes)
+        if found is not None:
+            return found
+
+
+def tiny(seed: int) -> Landscape:
+    """A landscape of 3 to 6 pipelines, one or two pools of one slot, and 10 to 25 changes.
+
+    Where everything waits for one slot, most depends on what nobody can know.
     """
     random = Random(f"small/{seed}")
     while True:
-        count, changes, load = random.randint(3, 6), random.randint(10, 25), random.uniform(0.5, 1.1)
+        count, changes, load = random.randint(3, 6), random.randint(10, 25), _any_load(random)
         pools = random.randint(1, 2)
         drawn = _draw(
             random, count, sources=random.randint(1, 2), depth=random.randint(2, 3), pools=pools, spread=0.6,
@@ -205,17 +228,21 @@ def small(seed: int) -> Landscape:
         )  # fmt: skip
         within, by = _promises(random, drawn, completions=0)
         slots = {f"pool{n}": 1 for n in range(pools)}
-        pace = _pace(drawn, within, by, slots, load=load)
-        found = _load(drawn, within, by, slots, pace=pace)
-        if abs(found - load) < 0.01:
-            break
-    means = {source: distance / pace for source, distance in drawn.sources.items()}
-    happened = {
-        source: _apart(_moments(random, means[source], count=number))
-        for source, number in _counts(means, changes).items()
-    }
-    ends = max(times[-1] for times in happened.values())
-    return Landscape(seed, drawn.steps, slots, within, by, happened, ends, found)
+        found = _brief(random, seed, drawn, within, by, slots, load=load, changes=changes)
+        if found is not None:
+            return found
+
+
+def _any_load(random: Random) -> float:
+    return random.uniform(*LOADS)
+
+
+def _sources(count: int) -> int:
+    return max(2, count // 4)
+
+
+def _pools(count: int) -> int:
+    return 1 + round(count**0.5 / 4)
 
 
 @dataclass(frozen=True)
@@ -326,6 +353,11 @@ def _load(
     return max(asked / slots[pool] for pool, asked in _asked(drawn, within, by, pace=pace).items())
 
 
+def _slots(drawn: _Drawn, within: Mapping[str, float], by: Mapping[str, float], *, load: float) -> dict[str, int]:
+    """Slots of the pools for about that load, two at least."""
+    return {pool: max(2, round(asked / load)) for pool, asked in _asked(drawn, within, by, pace=1).items()}
+
+
 def _pace(
     drawn: _Drawn, within: Mapping[str, float], by: Mapping[str, float], slots: Mapping[str, int], *, load: float
 ) -> float:
@@ -338,6 +370,31 @@ def _pace(
         else:
             high = middle
     return float((low * high) ** 0.5)
+
+
+def _brief(
+    random: Random,
+    seed: int,
+    drawn: _Drawn,
+    within: Mapping[str, float],
+    by: Mapping[str, float],
+    slots: Mapping[str, int],
+    *,
+    load: float,
+    changes: int,
+) -> Landscape | None:
+    """A landscape with so many changes; None if no pace of them asks for that load."""
+    pace = _pace(drawn, within, by, slots, load=load)
+    found = _load(drawn, within, by, slots, pace=pace)
+    if abs(found - load) >= 0.01:
+        return None
+    means = {source: distance / pace for source, distance in drawn.sources.items()}
+    happened = {
+        source: _apart(_moments(random, means[source], count=number))
+        for source, number in _counts(means, changes).items()
+    }
+    ends = max(times[-1] for times in happened.values())
+    return Landscape(seed, drawn.steps, slots, within, by, happened, ends, found)
 
 
 def _moments(random: Random, mean: float, *, ends: float | None = None, count: int | None = None) -> list[float]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from counterpoint.kernel.arrivals import awaited
-from counterpoint.kernel.outlook import Outlook, expected_start
+from counterpoint.kernel.outlook import Outlook, expected_start, wanted_start
 from counterpoint.kernel.records import Attempt, Backlog, Run
 from counterpoint.kernel.requests import Request, kept_as
 from counterpoint.kernel.rules.batching import forms_at
@@ -113,7 +113,9 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
             start = state.queue.promised.get(reserved)
             until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
             kept_for = f"What gets free of {resource_name(kept_as(resource))} is kept for {reserved[0]}"
-            lines.append(f"{kept_for}, which waited too long; {until}.")
+            other = state.queue.get(*reserved)
+            is_wanted = other is not None and wanted_start(state, other) is not None
+            lines.append(f"{kept_for}, which {'a promise wants' if is_wanted else 'waited too long'}; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
         if claimed and claimed[0] != (run.run, task):
             lines.append(

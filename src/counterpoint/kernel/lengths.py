@@ -377,9 +377,10 @@ def distance(state: State, pipeline: str, promise: Promised, at: datetime | None
         return known[promise, hour]
     way, made = tail(state, pipeline, promise[0], at), terms(state.plan, promise)
     most = made.within.total_seconds() if isinstance(made, Freshness) else inf
+    between = _way(state, pipeline, promise[0])
     found = known[promise, hour] = None if way is None else Distance(
-        tail=way, wait=_wait(state, pipeline), target=made.target, most=most,
-        users=_way(state, pipeline, promise[0]).users, by_hour=_differs(state, pipeline, promise[0]),
+        tail=way, wait=_wait(state, pipeline), target=made.target, most=most, users=between.users,
+        widest=between.widest, by_hour=_differs(state, pipeline, promise[0]),
     )  # fmt: skip
     return found
 
@@ -444,8 +445,9 @@ def _others(state: State, way: Distance, most: float) -> Tail:
     """For how long others may need the pools on a way: one run of each of them, one after the other.
 
     So long may each have to wait for what cannot be interrupted, or is due sooner. Where a pool has several slots,
-    others must meet on all of them, so that each counts for less. What lasts longer than `most`, all that there
-    is to spare, cannot be waited for whenever the way begins: it counts for nothing.
+    others must meet on all of them, so that each counts for less; the more slots are needed at once, the more.
+    What lasts longer than `most`, all that there is to spare, cannot be waited for whenever the way begins: it
+    counts for nothing.
     """
     if way.others is not None and most >= way.others[0]:
         return way.others[1]
@@ -454,13 +456,14 @@ def _others(state: State, way: Distance, most: float) -> Tail:
         work = _work(state, pool)
         longest = max((longest, *work.lasts[-1:]))
         count = bisect_right(work.lasts, most)
-        usual += work.usual[count]
-        spread += work.spreads[count]
+        here, apart, wide = work.usual[count], work.spreads[count], way.widest[pool]
         for name in names:
             own = work.shares.get(name)
             if own is not None and own[0] <= most:
-                usual -= own[1]
-                spread -= own[2]
+                here -= own[1]
+                apart -= own[2]
+        usual += here * wide
+        spread += apart * wide
     # What is added and taken away again may leave a little less than nothing.
     others = Tail(usual=max(usual, 0.0), spread=max(spread, 0.0))
     if most >= longest:
@@ -481,7 +484,8 @@ def _way(state: State, pipeline: str, asset: str) -> Way:
         for name in found:
             for pool in pools_of(state.plan.pipelines[name]):
                 users.setdefault(pool, []).append(name)
-        known = state.reckoned.ways[pipeline, asset] = Way(tuple(found), users)
+        widest = {pool: max(_slots_of(state, name, pool) for name in names) for pool, names in users.items()}
+        known = state.reckoned.ways[pipeline, asset] = Way(tuple(found), users, widest)
     return known
 
 
@@ -499,8 +503,7 @@ def _work(state: State, pool: str) -> Work:
     for name in _users(state).get(pool, ()):
         own = _takes(state, name, "")
         if own is not None:
-            needed = max(task.pools.get(pool, 0) for task in state.plan.pipelines[name].tasks.values())
-            each[name] = *own, min(needed, slots) / slots**2
+            each[name] = *own, _slots_of(state, name, pool) / slots**2
     waits_s = [band.wait_p90 for name in each if (band := state.bands.get((name, ""))) is not None]
     usual_s = USUAL_WAIT * sum(p90 * part for _, p90, part in each.values())
     often_s = sum(waits_s) / len(waits_s) if waits_s else 0.0
@@ -512,6 +515,12 @@ def _work(state: State, pool: str) -> Work:
     lasts, usual, spreads = zip(*sorted(shares.values()), strict=True) if shares else ((), (), ())
     known = state.reckoned.work[pool] = Work(shares, lasts, (0.0, *accumulate(usual)), (0.0, *accumulate(spreads)))
     return known
+
+
+def _slots_of(state: State, pipeline: str, pool: str) -> int:
+    """How many slots of a pool a pipeline needs at once, as many as there are at most."""
+    needed = max(task.pools.get(pool, 0) for task in state.plan.pipelines[pipeline].tasks.values())
+    return min(needed, state.plan.pools[pool].slots)
 
 
 def users_of(state: State, pools: Iterable[str]) -> dict[str, None]:

@@ -14,7 +14,7 @@ from counterpoint.kernel.lengths import takes, task_takes
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.requests import Request, Room, Sign, Stand
 from counterpoint.kernel.shares import stand
-from counterpoint.kernel.state import State
+from counterpoint.kernel.state import RANKS, State
 
 
 class Outlook:
@@ -49,9 +49,11 @@ class Outlook:
         promised = self._state.queue.promised.get(request.name)
         if promised is None or promised < self._state.at:
             return Room(None, {})
-        room = self.forecast(request)
-        left = (promised - self._state.at).total_seconds()
-        return room if room.seconds is None or room.seconds <= left else Room(left, room.spare)
+        room, latest = self.forecast(request), wanted_start(self._state, request)
+        left, seconds = (promised - self._state.at).total_seconds(), room.seconds
+        if latest is not None:
+            seconds = max(seconds or 0.0, (latest - self._state.at).total_seconds())
+        return Room(seconds if seconds is None else min(seconds, left), room.spare)
 
     def forecast(self, request: Request) -> Room:
         """When what a request needs is expected to be there, and how much of it will be left over then."""
@@ -106,9 +108,24 @@ def stay_of(state: State, holder: str) -> tuple[float, float | None]:
 
 
 def expected_start(state: State, request: Request) -> datetime | None:
-    """When everything that a request needs is expected to be free; None where nobody knows."""
-    seconds = Outlook(state).forecast(request).seconds
-    return None if seconds is None else state.at + timedelta(seconds=seconds)
+    """When a request for which things are kept is expected to start; None where nobody knows.
+
+    When everything that it needs is expected to be free; but until it must start for a promise, others go around.
+    """
+    seconds, latest = Outlook(state).forecast(request).seconds, wanted_start(state, request)
+    if seconds is None:
+        return latest
+    free = state.at + timedelta(seconds=seconds)
+    return free if latest is None else max(free, latest)
+
+
+def wanted_start(state: State, request: Request) -> datetime | None:
+    """The latest start of a run that a promise wants; None for one that waited too long, and for a task of a run.
+
+    For these two things are kept without more ado: a run that has begun should end.
+    """
+    run = state.runs[request.run]
+    return None if request.task or run.rank == RANKS["top"] else run.latest
 
 
 def takes_of(state: State, run: Run, task: str) -> float | None:

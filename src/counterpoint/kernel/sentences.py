@@ -115,6 +115,9 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
         + ("a wait of unknown length" if f["saved_s"] is None else f"{_length(f, 'saved_s')} of waiting")
         + " saved"
     ),
+    "must-start": lambda f: (
+        f"a promise wants it to start by {_moment(f, 'latest')}, and it lacks {resource_name(f['lacks'])}"
+    ),
     "missed": lambda f: f"{counted(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
     "nobody-listens": lambda f: f"no pipeline subscribes to the type of event {f['change']}",
     "not-declared": lambda f: f"{f['run']} does not declare that it writes {f['asset']}",

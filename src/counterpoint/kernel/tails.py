@@ -101,13 +101,14 @@ class Distance:
         longest: the longest tail, however few are served.
         by_hour: it is another at other hours of the week.
         users: pool -> the pipelines on the way that use it.
+        widest: pool -> the most slots of it that one of them needs at once.
         leads: how long before the first of so many is due a run is made, while `of_work` is what pools have to do;
             under 0 the longest, however many. `kernel/lengths.py` keeps it.
         others: for how long others may need the pools then, each of which lasts so many seconds at most.
     """
 
     __slots__ = ("_known", "_lead", "_tail", "by_hour", "leads", "least", "longest", "most", "of_work", "others",
-                 "target", "users", "usual")  # fmt: skip
+                 "target", "users", "usual", "widest")  # fmt: skip
 
     def __init__(
         self,
@@ -117,9 +118,11 @@ class Distance:
         target: float,
         most: float,
         users: Mapping[str, Sequence[str]],
+        widest: Mapping[str, int],
         by_hour: bool = False,
     ) -> None:
-        self.target, self.most, self.users, self.by_hour = target, most, users, by_hour
+        self.target, self.most, self.by_hour = target, most, by_hour
+        self.users, self.widest = users, widest
         self._tail, self._lead = tail, wait.then(tail)
         self._known: dict[float, Lengths] = {}
         self.least, self.usual = timedelta(seconds=tail.least), timedelta(seconds=tail.usual)
@@ -145,10 +148,15 @@ class Distance:
 
 
 class Way(Struct, frozen=True, gc=False):
-    """From a pipeline down to a promised asset: the pipelines, itself too, and who of them uses which pool."""
+    """From a pipeline down to a promised asset: the pipelines, itself too.
+
+    Attributes:
+        users, widest: as `Distance` has them.
+    """
 
     pipelines: tuple[str, ...]
     users: dict[str, list[str]]
+    widest: dict[str, int]
 
 
 class Work(Struct, frozen=True, gc=False):

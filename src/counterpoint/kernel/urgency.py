@@ -27,7 +27,7 @@ from counterpoint.model.workdays import counts, next_cutoff
 #: Later than anything that is due.
 LATEST = datetime.max.replace(tzinfo=UTC)
 #: Where nothing is known of the way.
-NO_WAY = Distance(tail=Tail(), wait=Tail(), target=0.0, most=inf, users={})
+NO_WAY = Distance(tail=Tail(), wait=Tail(), target=0.0, most=inf, users={}, widest={})
 
 
 class Place(Struct, frozen=True, gc=False):

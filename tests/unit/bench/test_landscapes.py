@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.scheduling.landscapes import DAY, WAYS, Landscape, Obligation, Step, kept, landscape, plan, small
+from bench.scheduling.landscapes import DAY, WAYS, Landscape, Obligation, Step, kept, landscape, plan, small, tiny
 
 CHAIN = Landscape(
     seed=1,
@@ -79,10 +80,11 @@ def test_a_landscape_is_one_that_can_be_declared(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 20))
-def test_a_small_landscape_is_small(seed: int) -> None:
-    world = small(seed)
+@pytest.mark.parametrize(("draw", "least", "most"), [(small, 10, 20), (tiny, 3, 6)])
+def test_a_small_landscape_is_small(draw: Callable[[int], Landscape], least: int, most: int, seed: int) -> None:
+    world = draw(seed)
 
-    assert 3 <= len(world.steps) <= 6
+    assert least <= len(world.steps) <= most
     assert 1 <= len(world.pools) <= 2
     assert 10 <= sum(map(len, world.changes.values())) <= 25
     assert 0.49 < world.load < 1.11

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.scheduling.landscapes import Landscape, Step, kept, small
+from bench.scheduling.landscapes import Landscape, Step, kept, tiny
 from bench.scheduling.optimum import optimum
 
 
@@ -63,7 +63,7 @@ def test_a_schedule_that_keeps_all_is_the_optimum_without_a_search() -> None:
 
 
 def test_what_the_optimum_promises_its_schedule_keeps() -> None:
-    drawn = small(8)
+    drawn = tiny(8)
 
     found = optimum(drawn, limit_s=10)
 

@@ -90,7 +90,7 @@ def test_landscapes_are_played_in_all_ways_beside_their_optimum(tmp_path: Path) 
     promises.run(quick=True, seeds=[1001, 1002])
 
     found = result(tmp_path, "promises")
-    for figures in found["figures"] + found["small"]:
+    for figures in found["figures"] + found["small"] + found["tiny"]:
         for way in WAYS:
             assert 0 <= figures[way]["share"] <= 1
             assert figures[way]["runs"] > 0
@@ -98,7 +98,7 @@ def test_landscapes_are_played_in_all_ways_beside_their_optimum(tmp_path: Path) 
             assert figures[way]["off_by"] <= figures["obligations"] * 0.002
     assert all(
         figures["optimum"]["kept"] >= figures["promise"]["kept"]
-        for figures in found["small"]
+        for figures in found["small"] + found["tiny"]
         if figures.get("optimum", {}).get("is_proven")
     )
 

@@ -260,10 +260,11 @@ def test_items_are_asked_for_only_what_they_hold_back(kernel: Kernel) -> None:
     assert first_need(kernel.state, "clean", {}) is None
 
 
-def sharing(*others: str) -> Plan:
-    """raw -> clean, which must be fresh within 30 minutes and shares its one slot with others."""
-    pipelines = [auto(name, reads=("raw",), writes=(name,), pools={"db": 1}) for name in ("clean", *others)]
-    return promised(*pipelines, within={"clean": 30 * MINUTE}, pools={"db": 1})
+def sharing(*others: str, slots: int = 1, needs: int = 1) -> Plan:
+    """raw -> clean, which must be fresh within 30 minutes and shares slots with others, of which it needs some."""
+    needed = {"clean": needs} | dict.fromkeys(others, 1)
+    pipelines = [auto(name, reads=("raw",), writes=(name,), pools={"db": n}) for name, n in needed.items()]
+    return promised(*pipelines, within={"clean": 30 * MINUTE}, pools={"db": slots})
 
 
 def lead_of_clean(kernel: Kernel) -> float | None:
@@ -289,6 +290,20 @@ def test_the_more_others_need_beyond_what_there_is_to_spare_the_less_is_kept_bac
     needed = [seconds + hypot(30, seconds / 2, seconds / 2) - 30 for seconds in (300, 1000, 1740)]
     # There are 29 minutes to spare: enough for one run of each in the first two cases.
     assert found == pytest.approx([60 + needed[0], 60 + needed[1], 60 + 1740**2 / needed[2]])
+
+
+def test_who_needs_all_slots_at_once_waits_for_whoever_has_one(kernel: Kernel) -> None:
+    found = []
+    for needs in (1, 2):
+        kernel.declare(sharing("first", "second", slots=2, needs=needs))
+        learn(kernel, clean=60, first=300, second=300)
+        found.append(lead_of_clean(kernel))
+
+    # Each takes half of the pool's time, and must meet another on the other slot to be in the way of one slot.
+    alone, both = (
+        30 + 2 * 150 * part + hypot(30, *[150 * part * more] * 2) for part, more in ((1 / 4, 1), (1 / 2, 2**-0.5))
+    )
+    assert found == pytest.approx([alone, both])
 
 
 def test_less_is_kept_back_in_a_pool_in_which_runs_wait_long(kernel: Kernel) -> None:

@@ -9,6 +9,7 @@ from counterpoint.kernel.lengths import task_due
 from counterpoint.kernel.outlook import own_takes, usual_takes
 from counterpoint.kernel.phases import TASK, check
 from counterpoint.kernel.records import Attempt, Lane, Run, TaskState
+from counterpoint.kernel.requests import Shape
 from counterpoint.kernel.state import RANKS, State, settled
 
 
@@ -160,20 +161,26 @@ def enqueue(state: State, run: Run, task: str) -> None:
     if run.ending or (not task and not _may_begin(state, run)):
         return
     key = state.request_key(run, task)
+    shape = state.request_shape(run, task)
     own, source = own_takes(state, run, task), (run.pipeline, task)
     state.queue.add(
         key,
         run.run,
         task,
-        state.request_shape(run, task),
+        shape,
         team=state.team_of(run) if state.plan.teams else "",
         backfill=run.lane == "backfill",
         class_rank=state.class_rank(run),
         source=source if own is None else ("", ""),
         takes=own if own is not None else state.queue.usual(source, lambda: usual_takes(state, *source)),
     )
-    if run.rank == RANKS["top"] and state.plan.policy == "promise":
+    if state.plan.policy == "promise" and (run.rank == RANKS["top"] or _is_easily_passed(run, shape)):
         state.queue.may_reserve(key, run.run, task)
+
+
+def _is_easily_passed(run: Run, shape: Shape) -> bool:
+    """Whether a promise wants it and it needs several slots at once: who needs one could go around it for ever."""
+    return run.latest is not None and sum(n for resource, n in shape[0] if resource.startswith("pool:")) > 1
 
 
 def _may_begin(state: State, run: Run) -> bool:

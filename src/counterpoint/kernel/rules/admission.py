@@ -16,7 +16,7 @@ from functools import partial
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.lengths import task_due
-from counterpoint.kernel.outlook import Outlook, expected_start
+from counterpoint.kernel.outlook import Outlook, expected_start, wanted_start
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.requests import Request, kept_as
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
@@ -198,10 +198,13 @@ def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
             # It waits for what is kept for another; nothing that gets free would help it.
             state.queue.set_aside(request, kept_as(lacking))
             continue
+        latest = wanted_start(state, request)
         figures = {"lacks": lacking}
         yield ReserveFor(
             at=state.at,
-            reason=Reason("passed-over", figures),
+            reason=Reason("passed-over", figures)
+            if latest is None
+            else Reason("must-start", figures | {"latest": latest.isoformat()}),
             run=request.run,
             task=request.task,
             resources=resources,
