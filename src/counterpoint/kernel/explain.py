@@ -114,8 +114,11 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
             until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
             kept_for = f"What gets free of {resource_name(kept_as(resource))} is kept for {reserved[0]}"
             other = state.queue.get(*reserved)
-            is_wanted = other is not None and wanted_start(state, other) is not None
-            lines.append(f"{kept_for}, which {'a promise wants' if is_wanted else 'waited too long'}; {until}.")
+            latest = wanted_start(state, other) if other is not None else None
+            reason = (
+                f"must start by {say_clock(latest)} to be in time" if latest is not None else "waited too long"
+            )
+            lines.append(f"{kept_for}, which {reason}; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
         if claimed and claimed[0] != (run.run, task):
             lines.append(

@@ -13,7 +13,7 @@ those that watch its pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from datetime import datetime
 from functools import lru_cache
@@ -451,7 +451,13 @@ class Queue:
             self._aside.setdefault(until, []).append((request.key, request.name))
 
     def reserve(self, run: str, task: str, resources: tuple[str, ...], start: datetime | None) -> None:
-        """Keep what gets free of these resources for one request, which is expected to start then."""
+        """Keep what gets free of these resources for one request, which is expected to start then.
+
+        Who has some of them kept, and comes later, stands in line again.
+        """
+        for name in dict.fromkeys(self.reserved[resource] for resource in resources if resource in self.reserved):
+            self._let_go(name)
+            self._stand_in_line(self._requests[name].key, name)
         self.promised[run, task] = start
         self._rooms.pop((run, task), None)
         for resource in resources:
@@ -459,9 +465,13 @@ class Queue:
 
     def release(self, request: Request) -> None:
         """Keep nothing for a request any more."""
-        self.promised.pop(request.name, None)
         self._drop_claim(request)
-        for resource in [r for r, holder in self.reserved.items() if holder == request.name]:
+        self._let_go(request.name)
+
+    def _let_go(self, name: tuple[str, str]) -> None:
+        """Drop the reservation of a request."""
+        self.promised.pop(name, None)
+        for resource in [r for r, holder in self.reserved.items() if holder == name]:
             del self.reserved[resource]
             self.freed(resource)
             # Whom it held back may go now.
@@ -504,6 +514,16 @@ class Queue:
                 self.freed(resource)
             if request.name in self._requests:
                 self._join(request)
+
+    def is_taken(self, resources: Iterable[str], request: Request) -> bool:
+        """Whether some of these resources is kept for another request, which does not make way for this one.
+
+        For one that waited too long it stays kept, whoever comes; others make way for those before them.
+        """
+        holders = (self._requests.get(self.reserved.get(resource, ("", ""))) for resource in resources)
+        return any(
+            holder is not None and (_waited_too_long(holder) or holder.key < request.key) for holder in holders
+        )
 
     def has_reserved(self, request: Request) -> bool:
         """Whether something is kept for the request."""
@@ -609,12 +629,19 @@ def _apart(needs: tuple[tuple[str, int], ...]) -> tuple[tuple[tuple[str, int], .
     return pools, tuple(need for need in needs if need not in pools)
 
 
+def _waited_too_long(request: Request) -> bool:
+    """Whether it stands at the top because of its age."""
+    return request.place[0][2] == 0
+
+
 def _turn_of(holder: Request, team: str) -> Key:
     """Requests of a team after that key come after one for which something is kept.
 
-    Those of other teams do in any case: they may have waited longer because their team floods the queue.
+    Where it waited too long, those of other teams do in any case: they may have waited longer because their team
+    floods the queue.
     """
-    return holder.key if holder.place[0][3] == team else (-1, *holder.key[1:])
+    is_by_key = holder.place[0][3] == team or not _waited_too_long(holder)
+    return holder.key if is_by_key else (-1, *holder.key[1:])
 
 
 def _tight(profile: Profile, ground: Ground) -> str | None:

@@ -220,6 +220,58 @@ def test_why_names_the_share_of_a_team_that_borrows() -> None:
     assert "Team red has 100% of a pool, and 25% is its share" in why(kernel, "a#5")
 
 
+# What is kept for a run that needs several slots and must be in time.
+
+
+def sharing() -> Kernel:
+    """Four slots, one of them taken for 10 minutes; `wide` needs all, and must start within 30 minutes."""
+    kernel = kernel_of(
+        plan(
+            pipeline("first", tasks=[task(pools={"db": 1}, takes=Expected(10 * MINUTE, 10 * MINUTE))]),
+            pipeline("wide", pools={"db": 4}),
+            pipeline("small", pools={"db": 1}, concurrency=9),
+            pipeline("urgent", pools={"db": 1}, priority_class="urgent"),
+            pools={"db": 4},
+        )
+    )
+    kernel.run("first")
+    kernel.run("wide", deadline=START + 40 * MINUTE, takes_s=600.0)
+    return kernel
+
+
+def test_who_would_still_run_when_another_must_start_does_not_go_around_it() -> None:
+    kernel = sharing()
+    assert started(kernel.run("small", takes_s=20 * 60.0)) == ["small#1"]
+    assert started(kernel.run("small", takes_s=40 * 60.0)) == []
+    assert started(kernel.run("small")) == []
+    assert "is kept for wide#1, which must start by 10:30:00 UTC to be in time" in why(kernel, "small#2")
+
+    kernel.wait(20 * MINUTE)
+    kernel.end("small#1/run/1")
+    assert started(kernel.end("first#1/run/1")) == ["wide#1"]
+
+
+def test_a_higher_class_goes_before_what_is_kept_for_a_run_that_must_be_in_time() -> None:
+    kernel = sharing()
+
+    assert started(kernel.run("urgent", takes_s=40 * 60.0)) == ["urgent#1"]
+
+
+def test_who_waited_too_long_takes_over_what_is_kept_for_a_run_that_must_be_in_time() -> None:
+    names = ("first", "old", "wide")
+    kernel = kernel_of(plan(*(pipeline(name, pools={"db": 4}) for name in names), pools={"db": 4}))
+    for name in names[:2]:
+        kernel.run(name)
+    kernel.wait(30 * MINUTE)
+    kernel.run("wide", deadline=kernel.now + 120 * MINUTE, takes_s=600.0)
+    assert kernel.state.queue.reserved["pool:db"] == ("wide#1", "")
+
+    kernel.wait(30 * MINUTE)
+    assert kernel.state.queue.reserved["pool:db"] == ("old#1", "")
+    assert started(kernel.end("first#1/run/1")) == ["old#1"]
+    assert kernel.state.queue.reserved["pool:db"] == ("wide#1", "")
+
+
 # What `why` says.
 
 

@@ -189,7 +189,7 @@ def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
             state.queue.set_aside(request, full)
             continue
         resources = tuple(resource for resource, _ in request.needs if not resource.startswith(NOT_KEPT))
-        if any(resource in state.queue.reserved for resource in resources):
+        if state.queue.is_taken(resources, request):
             return
         lacking = lacks(state, request)
         if lacking is None:
