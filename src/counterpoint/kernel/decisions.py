@@ -376,7 +376,9 @@ class PlaceRun(Decision, frozen=True, tag="PlaceRun"):
 
 
 class ReserveFor(Decision, frozen=True, tag="ReserveFor"):
-    """Keep what gets free of these resources for a run, or a task of one, that was passed over too long.
+    """Keep what gets free of these resources for a run, or a task of one, that others go around.
+
+    Because it was passed over too long, or because it needs several slots at once and must be in time.
 
     Attributes:
         start: when it is expected to start: only who ends before may go around it. None where nobody knows.

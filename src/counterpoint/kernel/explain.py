@@ -113,12 +113,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
             start = state.queue.promised.get(reserved)
             until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
             kept_for = f"What gets free of {resource_name(kept_as(resource))} is kept for {reserved[0]}"
-            other = state.queue.get(*reserved)
-            latest = wanted_start(state, other) if other is not None else None
-            reason = (
-                f"must start by {say_clock(latest)} to be in time" if latest is not None else "waited too long"
-            )
-            lines.append(f"{kept_for}, which {reason}; {until}.")
+            lines.append(f"{kept_for}, which {_why_kept_for(state, *reserved)}; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
         if claimed and claimed[0] != (run.run, task):
             lines.append(
@@ -192,6 +187,15 @@ def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Bl
             lines.append(f"{what} would bring pool {name} above its target; it has slack until {until}.")
             return lines, Blocker("target", name, f"{margin} slots stay free for what has no slack")
     return lines, None
+
+
+def _why_kept_for(state: State, run: str, task: str) -> str:
+    """Why something is kept for a request that waits: `kernel/rules/admission.py` reserves it."""
+    request = state.queue.get(run, task)
+    if request is None or state.runs[run].rank == RANKS["top"]:
+        return "waited too long"
+    latest = wanted_start(state, request)
+    return f"must start {'by ' + say_clock(latest) if latest is not None else 'as soon as it can'} to be in time"
 
 
 def _shortage(state: State, resource: str, amount: int, free: int, holders: Mapping[str, str]) -> str:

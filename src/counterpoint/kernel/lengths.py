@@ -463,6 +463,7 @@ def _others(state: State, way: Distance, most: float) -> Tail:
                 here -= own[1]
                 apart -= own[2]
         usual += here * wide
+        # Not its square, as for a sum: to be sure of all of that at once would be to start too early.
         spread += apart * wide
     # What is added and taken away again may leave a little less than nothing.
     others = Tail(usual=max(usual, 0.0), spread=max(spread, 0.0))

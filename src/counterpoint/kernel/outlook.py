@@ -41,7 +41,7 @@ class Outlook:
         return self._state.runs[request.run].slack_until > self._state.at
 
     def room(self, request: Request) -> Room:
-        """What the reservation for a request leaves to others.
+        """What the reservation for a request leaves to others; until its latest start a run lets others go around.
 
         It never ends later than it was expected to when it began: where what runs takes longer, nobody goes around
         any more. So a request waits no longer for wrong expectations than its holders take.

@@ -116,7 +116,8 @@ REASONS: Mapping[str, Callable[[Figures], str]] = {
         + " saved"
     ),
     "must-start": lambda f: (
-        f"to be in time it must start by {_moment(f, 'latest')}, and it lacks {resource_name(f['lacks'])}"
+        f"to be in time it must start {'by ' + _moment(f, 'latest') if f['latest'] else 'as soon as it can'}, "
+        f"and it lacks {resource_name(f['lacks'])}"
     ),
     "missed": lambda f: f"{counted(f['count'], 'tick')} missed; catch-up is {f['catchup']!r}",
     "nobody-listens": lambda f: f"no pipeline subscribes to the type of event {f['change']}",

@@ -12,6 +12,7 @@ import pytest
 from counterpoint.kernel import decisions as d
 from counterpoint.kernel.explain import why_run
 from counterpoint.kernel.records import Run
+from counterpoint.kernel.sentences import say
 from counterpoint.kernel.shares import entitlement_of, is_borrowing, share_of
 from counterpoint.model.pipeline import After
 from counterpoint.model.plan import Plan, Pool
@@ -255,6 +256,26 @@ def test_a_higher_class_goes_before_what_is_kept_for_a_run_that_must_be_in_time(
     kernel = sharing()
 
     assert started(kernel.run("urgent", takes_s=40 * 60.0)) == ["urgent#1"]
+
+
+def test_a_task_of_a_run_that_must_be_in_time_has_slots_kept_as_soon_as_it_waits() -> None:
+    takes = Expected(5 * MINUTE, 5 * MINUTE)
+    tasks = [
+        task("prepare", pools={"db": 1}, takes=takes),
+        task("train", pools={"db": 4}, after=[After("prepare")]),
+    ]
+    small = pipeline("small", pools={"db": 1}, concurrency=9)
+    kernel = kernel_of(plan(pipeline("wide", tasks=tasks), small, pools={"db": 4}))
+    kernel.run("wide", deadline=START + 40 * MINUTE, takes_s=600.0)
+    kernel.run("small", takes_s=5 * 60.0)
+    decided = kernel.end("wide#1/prepare/1")
+
+    kept = next(decision for decision in decided if isinstance(decision, d.ReserveFor))
+    assert (kept.run, kept.task, kept.start) == ("wide#1", "train", START + 5 * MINUTE)
+    assert say(kept.reason) == "to be in time it must start as soon as it can, and it lacks pool db"
+    assert started(kernel.run("small", takes_s=10 * 60.0)) == []
+    assert "kept for wide#1, which must start as soon as it can to be in time" in why(kernel, "small#2")
+    assert started(kernel.run("small", takes_s=4 * 60.0)) == ["small#3"]
 
 
 def test_who_waited_too_long_takes_over_what_is_kept_for_a_run_that_must_be_in_time() -> None:

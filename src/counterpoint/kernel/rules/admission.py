@@ -3,8 +3,10 @@
 A request that does not fit lets others go around it, the shortest first, until it has waited as
 long as its class may. Then it is at the top, and what gets free of the things it needs is kept
 for it: others go around it only where they are expected to end before it can start, or take what
-it will leave over. Tasks of runs that are admitted already are never held back by that: they must
-end for anything to get free, so holding them back could block both sides for ever.
+it will leave over. For a run that must be in time and needs several slots at once things are kept
+from the beginning, but others may go around it until its latest start. Tasks of runs that are
+admitted already are never held back by that: they must end for anything to get free, so holding
+them back could block both sides for ever.
 """
 
 from __future__ import annotations
@@ -198,15 +200,18 @@ def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
             # It waits for what is kept for another; nothing that gets free would help it.
             state.queue.set_aside(request, kept_as(lacking))
             continue
-        latest = wanted_start(state, request)
-        figures = {"lacks": lacking}
         yield ReserveFor(
             at=state.at,
-            reason=Reason("passed-over", figures)
-            if latest is None
-            else Reason("must-start", figures | {"latest": latest.isoformat()}),
+            reason=_why_kept(state, request, lacking),
             run=request.run,
             task=request.task,
             resources=resources,
             start=expected_start(state, request),
         )
+
+
+def _why_kept(state: State, request: Request, lacking: str) -> Reason:
+    if state.runs[request.run].rank == RANKS["top"]:
+        return Reason("passed-over", {"lacks": lacking})
+    latest = wanted_start(state, request)
+    return Reason("must-start", {"lacks": lacking, "latest": latest.isoformat() if latest is not None else ""})
