@@ -471,9 +471,11 @@ class Queue:
     def _let_go(self, name: tuple[str, str]) -> None:
         """Drop the reservation of a request."""
         self.promised.pop(name, None)
-        for resource in [r for r, holder in self.reserved.items() if holder == name]:
+        kept = [resource for resource, holder in self.reserved.items() if holder == name]
+        for resource in kept:
             del self.reserved[resource]
             self.freed(resource)
+        if kept:
             # Whom it held back may go now.
             self.begin()
 
