@@ -110,8 +110,7 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
         blockers.append(Blocker(resource.partition(":")[0], resource.partition(":")[2], "", holders))
         lines.append(f"{what} waits for {since}: {_shortage(state, resource, amount, free, holders)}.")
         if kept and reserved is not None:
-            start = state.queue.promised.get(reserved)
-            until = f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
+            until = _who_goes_around(state, *reserved)
             kept_for = f"What gets free of {resource_name(kept_as(resource))} is kept for {reserved[0]}"
             lines.append(f"{kept_for}, which {_why_kept_for(state, *reserved)}; {until}.")
         claimed = [name for name, claim in state.queue.claims.items() if resource in claim.resources]
@@ -121,6 +120,8 @@ def _why_waiting(state: State, run: Run, task: str, at: datetime) -> Why:
             )
     if (run.run, task) in state.queue.claims:
         lines.append("Others make room for it.")
+    if state.queue.has_reserved(request):
+        lines.append(f"What gets free of that is kept for it; {_who_goes_around(state, run.run, task)}.")
     moments = []
     for holder in [name for name, _ in request.needs if (run.run, task) in state.queue.claims]:
         for name in state.preemptible.get(holder, ()):
@@ -187,6 +188,11 @@ def _held_back(state: State, request: Request, what: str) -> tuple[list[str], Bl
             lines.append(f"{what} would bring pool {name} above its target; it has slack until {until}.")
             return lines, Blocker("target", name, f"{margin} slots stay free for what has no slack")
     return lines, None
+
+
+def _who_goes_around(state: State, run: str, task: str) -> str:
+    start = state.queue.promised.get((run, task))
+    return f"only who ends by {say_clock(start)} goes around it" if start else "nobody goes around it"
 
 
 def _why_kept_for(state: State, run: str, task: str) -> str:

@@ -108,21 +108,24 @@ def stay_of(state: State, holder: str) -> tuple[float, float | None]:
 
 
 def expected_start(state: State, request: Request) -> datetime | None:
-    """When a request for which things are kept is expected to start; None where nobody knows.
+    """When everything that a request needs is expected to be free; None where nobody knows."""
+    seconds = Outlook(state).forecast(request).seconds
+    return None if seconds is None else state.at + timedelta(seconds=seconds)
 
-    When everything that it needs is expected to be free; but until it must start for a promise, others go around.
+
+def reserved_start(state: State, request: Request) -> datetime | None:
+    """When a request for which things are kept should start; None where nobody knows.
+
+    When everything that it needs is expected to be free; but until it must start to be in time, others go around.
     """
-    seconds, latest = Outlook(state).forecast(request).seconds, wanted_start(state, request)
-    if seconds is None:
-        return latest
-    free = state.at + timedelta(seconds=seconds)
-    return free if latest is None else max(free, latest)
+    free, latest = expected_start(state, request), wanted_start(state, request)
+    return max(free, latest) if free is not None and latest is not None else free or latest
 
 
 def wanted_start(state: State, request: Request) -> datetime | None:
-    """The latest start of a run that a promise wants; None for one that waited too long, and for a task of a run.
+    """The latest start of a run that must be in time; None for one that waited too long, and for a task of a run.
 
-    For these two things are kept without more ado: a run that has begun should end.
+    Nobody may be in the way of these two once they can start: a run that has begun should end.
     """
     run = state.runs[request.run]
     return None if request.task or run.rank == RANKS["top"] else run.latest

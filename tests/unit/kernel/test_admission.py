@@ -246,6 +246,8 @@ def test_who_would_still_run_when_another_must_start_does_not_go_around_it() -> 
     assert started(kernel.run("small", takes_s=40 * 60.0)) == []
     assert started(kernel.run("small")) == []
     assert "is kept for wide#1, which must start by 10:30:00 UTC to be in time" in why(kernel, "small#2")
+    assert "expected to be there at 10:20:00 UTC" in why(kernel, "wide#1")
+    assert "is kept for it; only who ends by 10:30:00 UTC goes around it" in why(kernel, "wide#1")
 
     kernel.wait(20 * MINUTE)
     kernel.end("small#1/run/1")

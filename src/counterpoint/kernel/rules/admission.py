@@ -18,7 +18,7 @@ from functools import partial
 from counterpoint.kernel.decisions import AdmitRun, AnyDecision, FinishRun, Pin, Reason, ReserveFor, StartAttempt
 from counterpoint.kernel.events import AnyEvent
 from counterpoint.kernel.lengths import task_due
-from counterpoint.kernel.outlook import Outlook, expected_start, wanted_start
+from counterpoint.kernel.outlook import Outlook, reserved_start, wanted_start
 from counterpoint.kernel.records import Run
 from counterpoint.kernel.requests import Request, kept_as
 from counterpoint.kernel.rules.batching import batch_of, has_cause, is_partial
@@ -206,7 +206,7 @@ def _reserve(state: State, *, late_only: bool = False) -> Iterator[AnyDecision]:
             run=request.run,
             task=request.task,
             resources=resources,
-            start=expected_start(state, request),
+            start=reserved_start(state, request),
         )
 
 
