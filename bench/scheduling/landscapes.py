@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from math import exp, log
+from math import exp, log, sqrt
 from random import Random
 from typing import Literal, TypeAlias
 
@@ -242,7 +242,7 @@ def _sources(count: int) -> int:
 
 
 def _pools(count: int) -> int:
-    return 1 + round(count**0.5 / 4)
+    return 1 + round(sqrt(count) / 4)
 
 
 @dataclass(frozen=True)
