@@ -81,6 +81,8 @@ class Queue:
         self._rooms: dict[tuple[str, str], Room] = {}
         #: Team -> its requests in line for a reservation.
         self._late: dict[str, Lazy[tuple[str, str]]] = {}
+        #: (run, task) of those in line -> the key with which they stand there.
+        self._in_line: dict[tuple[str, str], Key] = {}
         #: Resource -> requests taken out of that line until some of it becomes free.
         self._aside: dict[str, list[tuple[Key, tuple[str, str]]]] = {}
         self._is_aside: dict[tuple[str, str], Key] = {}
@@ -163,6 +165,7 @@ class Queue:
             return
         is_claimed = name in self.claims
         self._is_aside.pop(name, None)
+        self._in_line.pop(name, None)
         self._rooms.clear()
         self.release(request)
         if not is_claimed:
@@ -223,7 +226,9 @@ class Queue:
         self._freed[resource] = None
         self._rooms.clear()
         for key, name in self._aside.pop(resource, ()):
-            if self._is_aside.pop(name, None) is not None:
+            # It may have had another place when it was taken out before, and be out again.
+            if self._is_aside.get(name) == key:
+                del self._is_aside[name]
                 self._stand_in_line(key, name)
 
     # Choosing.
@@ -416,13 +421,14 @@ class Queue:
     def _stand_in_line(self, key: Key, name: tuple[str, str]) -> None:
         request = self._requests.get(name)
         if request is not None:
+            self._in_line[name] = key
             self._late.setdefault(request.place[0][3], Lazy(self._is_late)).push(key, name)
 
     def _is_late(self, key: Key, name: tuple[str, str]) -> bool:
         request = self._requests.get(name)
         return (
             request is not None
-            and request.key == key
+            and self._in_line.get(name) == key
             and self._is_aside.get(name) != key
             and not self.has_reserved(request)
         )
